@@ -1,0 +1,46 @@
+//! The schema `history`: every row ever written to a feature.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::common::Result;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::TableType;
+
+use super::table_names;
+use crate::store::Store;
+
+#[derive(Debug)]
+pub(super) struct HistorySchema {
+    store: Arc<Store>,
+}
+
+impl HistorySchema {
+    pub(super) fn new(store: Arc<Store>) -> Self {
+        Self { store }
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for HistorySchema {
+    fn table_names(&self) -> Vec<String> {
+        table_names(self.store.known_graph().as_ref())
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let graph = self.store.graph().await?;
+        match graph.lookup(name) {
+            Ok(definition) => Ok(Some(Arc::new(self.store.history_table(definition).await?))),
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        Ok(self.table_exist(name).then_some(TableType::Base))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.store.known_graph().is_some_and(|graph| graph.lookup(name).is_ok())
+    }
+}

@@ -1,0 +1,97 @@
+//! Backslash commands: datafusion-cli's, as far as they don't run SQL past our statement layer.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use datafusion::error::DataFusionError;
+use datafusion_cli::command::{Command, OutputFormat};
+use datafusion_cli::print_format::PrintFormat;
+use datafusion_cli::print_options::PrintOptions;
+
+use super::context::CliContext;
+use super::report;
+use crate::error::{MetaxyError, Result};
+
+/// What is left to do after a command.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Go on with what follows.
+    Continue,
+    /// Leave the program.
+    Quit,
+    /// Run this file.
+    Include(PathBuf),
+}
+
+/// Runs a line that starts with a backslash.
+///
+/// # Errors
+///
+/// When there is no such command, or when it fails.
+pub(super) async fn run(line: &str, context: &CliContext, options: &mut PrintOptions) -> Result<Next> {
+    let words: Vec<&str> = line.trim_start_matches('\\').trim_end_matches(';').split_whitespace().collect();
+    let unknown = || MetaxyError::Invalid(format!("{line} is not a command; \\? lists all commands"));
+    match words.join(" ").parse::<Command>().map_err(|()| unknown())? {
+        Command::Quit => return Ok(Next::Quit),
+        Command::Include(Some(file)) => return Ok(Next::Include(file.into())),
+        Command::Include(None) => {
+            return Err(MetaxyError::Invalid("\\i needs the name of a file".to_owned()));
+        }
+        Command::OutputFormat(None) => {
+            report::output(format!("Output format is {:?}.\n", options.format).as_bytes())?
+        }
+        Command::OutputFormat(Some(option)) => {
+            let option: OutputFormat = option.parse().map_err(|()| unknown())?;
+            option.execute(options).map_err(failure)?;
+        }
+        Command::ObjectStoreProfileMode(_) => {
+            return Err(MetaxyError::Invalid("\\object_store_profiling is not available here".to_owned()));
+        }
+        Command::DescribeTableStmt(name) => {
+            let describe = Command::DescribeTableStmt(table_name(&name));
+            describe.execute(context, options).await.map_err(failure)?;
+        }
+        help @ Command::Help => {
+            // Prints with the format as it is, and `automatic` is no table to it.
+            let mut options = options.clone();
+            if options.format == PrintFormat::Automatic {
+                options.format = PrintFormat::Table;
+            }
+            help.execute(context, &mut options).await.map_err(failure)?;
+        }
+        command => command.execute(context, options).await.map_err(failure)?,
+    }
+    Ok(Next::Continue)
+}
+
+/// The table of a feature whose key was written with slashes, quoted or not; other names as they are.
+fn table_name(name: &str) -> String {
+    let bare = name.trim_matches('"');
+    if bare.contains('/') && !bare.contains(['"', '\'', '.']) {
+        bare.replace('/', "__")
+    } else {
+        name.to_owned()
+    }
+}
+
+/// These commands print by themselves, so a reader that left shows up as their failure.
+fn failure(error: DataFusionError) -> MetaxyError {
+    match error.find_root() {
+        DataFusionError::IoError(inner) if inner.kind() == ErrorKind::BrokenPipe => report::output_closed(),
+        _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn feature_keys_become_table_names() {
+        assert_eq!(table_name("video/crop"), "video__crop");
+        assert_eq!(table_name("\"video/crop\""), "video__crop");
+        for same in ["video__crop", "prod.features.crop", "\"Video\"", "'a/b.csv'", "'a/b'"] {
+            assert_eq!(table_name(same), same);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A statement's way to printed rows.
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::json::ArrayWriter;
+use datafusion::common::instant::Instant;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::config::FormatOptions;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execution_plan::EmissionType;
+use datafusion::physical_plan::spill::get_record_batch_memory_size;
+use datafusion::physical_plan::{ExecutionPlanProperties, execute_stream};
+use datafusion_cli::print_format::PrintFormat;
+use datafusion_cli::print_options::{MaxRows, PrintOptions};
+use futures::StreamExt;
+
+use super::context::CliContext;
+use super::{remote, report};
+use crate::error::{MetaxyError, Result};
+use crate::session::MetaxyStatement;
+
+/// Runs one statement and prints what it returns, then how many rows and how long it took.
+///
+/// A table is as wide as its widest cell, so its rows are held until the last one is there, as far as they are
+/// shown at all; every other format is printed as rows arrive.
+///
+/// # Errors
+///
+/// When planning, running or printing fails, or when a table's rows don't fit into the session's memory limit.
+pub(super) async fn execute(
+    context: CliContext,
+    statement: MetaxyStatement,
+    options: PrintOptions,
+) -> Result<()> {
+    let start = Instant::now();
+    let plan = context.session().plan(statement).await?;
+    let limit = if shows_all(&plan) { MaxRows::Unlimited } else { options.maxrows };
+    let plan = remote::execute(&context, plan).await?.create_physical_plan().await?;
+
+    let endless = plan.boundedness().is_unbounded();
+    if endless && plan.pipeline_behavior() == EmissionType::Final {
+        let reason = "the query's only result comes at the end of its source, and the source has no end";
+        return Err(MetaxyError::Invalid(reason.to_owned()));
+    }
+    let format = match options.format {
+        PrintFormat::Automatic if endless => PrintFormat::Csv,
+        PrintFormat::Automatic => PrintFormat::Table,
+        PrintFormat::Table if endless => {
+            let reason = "rows without an end don't fit into a table; choose another format, such as csv";
+            return Err(MetaxyError::Invalid(reason.to_owned()));
+        }
+        other => other,
+    };
+
+    let task = context.session().context().task_ctx();
+    let held = MemoryConsumer::new("metaxy-cli").register(task.memory_pool());
+    let stream = execute_stream(plan, task.clone())?;
+    let style = &task.session_config().options().format;
+    let (rows, limit) = match format {
+        PrintFormat::Table => (print_table(stream, limit, &held, style).await?, limit),
+        PrintFormat::Json => (print_json(stream).await?, MaxRows::Unlimited),
+        other => (print_lines(stream, other, style).await?, MaxRows::Unlimited),
+    };
+    if !options.quiet {
+        report::output(summary(rows, limit, start).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Whether a plan's rows are few and wanted in full: plans, descriptions and settings.
+fn shows_all(plan: &LogicalPlan) -> bool {
+    if matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)) {
+        return true;
+    }
+    let mut settings = false;
+    let walked = plan.apply(|node| {
+        settings |= matches!(node, LogicalPlan::TableScan(scan) if scan.table_name.table() == "df_settings");
+        Ok(if settings { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    walked.is_ok() && settings
+}
+
+async fn print_table(
+    mut stream: SendableRecordBatchStream,
+    limit: MaxRows,
+    held: &MemoryReservation,
+    style: &FormatOptions,
+) -> Result<usize> {
+    let schema = stream.schema();
+    // Without columns there are no rows to leave out.
+    let limit = if schema.fields().is_empty() { MaxRows::Unlimited } else { limit };
+    let (mut batches, mut rows) = (Vec::new(), 0);
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        // One row over the limit is kept: it tells the printer that something is missing.
+        if matches!(limit, MaxRows::Unlimited) || matches!(limit, MaxRows::Limited(limit) if rows <= limit) {
+            held.try_grow(get_record_batch_memory_size(&batch))?;
+            batches.push(batch.clone());
+        }
+        rows += batch.num_rows();
+    }
+    print_batches(PrintFormat::Table, schema, &batches, limit, true, style)?;
+    Ok(rows)
+}
+
+async fn print_lines(
+    mut stream: SendableRecordBatchStream,
+    format: PrintFormat,
+    style: &FormatOptions,
+) -> Result<usize> {
+    let schema = stream.schema();
+    let mut rows = 0;
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        if batch.num_rows() > 0 {
+            print_batches(
+                format,
+                schema.clone(),
+                std::slice::from_ref(&batch),
+                MaxRows::Unlimited,
+                rows == 0,
+                style,
+            )?;
+        }
+        rows += batch.num_rows();
+    }
+    Ok(rows)
+}
+
+/// One JSON array around all rows; nothing if there are none, as datafusion-cli does.
+async fn print_json(mut stream: SendableRecordBatchStream) -> Result<usize> {
+    let mut writer = ArrayWriter::new(Vec::new());
+    let mut rows = 0;
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        if batch.num_rows() > 0 {
+            writer.write(&batch).map_err(arrow)?;
+            report::output(&std::mem::take(writer.get_mut()))?;
+        }
+        rows += batch.num_rows();
+    }
+    if rows > 0 {
+        writer.finish().map_err(arrow)?;
+        writer.get_mut().push(b'\n');
+        report::output(writer.get_ref())?;
+    }
+    Ok(rows)
+}
+
+fn arrow(error: datafusion::arrow::error::ArrowError) -> MetaxyError {
+    datafusion::error::DataFusionError::from(error).into()
+}
+
+fn print_batches(
+    format: PrintFormat,
+    schema: SchemaRef,
+    batches: &[RecordBatch],
+    limit: MaxRows,
+    with_header: bool,
+    style: &FormatOptions,
+) -> Result<()> {
+    // By way of memory, so that an error of the output is never taken for one of the rows.
+    let mut bytes = Vec::new();
+    format.print_batches(&mut bytes, schema, batches, limit, with_header, style)?;
+    report::output(&bytes)
+}
+
+fn summary(rows: usize, limit: MaxRows, start: Instant) -> String {
+    let shown = match limit {
+        MaxRows::Limited(limit) if limit < rows => {
+            format!("(First {limit} displayed. Use --maxrows to adjust)")
+        }
+        _ => String::new(),
+    };
+    format!("{rows} row(s) fetched. {shown}\nElapsed {:.3} seconds.\n\n", start.elapsed().as_secs_f64())
+}

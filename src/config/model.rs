@@ -1,0 +1,188 @@
+//! What a configuration says, once it is read: plain structs, and the list of every key there is.
+
+use std::{fmt, path::PathBuf};
+
+use indexmap::IndexMap;
+
+use super::secret::{LeftAlone, Secret, redact};
+use crate::error::{MetaxyError, Result};
+
+/// Everything `metaxy.toml` and the `METAXY_*` variables say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The file it was read from; `None` when there is no file.
+    pub file: Option<PathBuf>,
+    /// Where relative feature globs start: the file's folder, without a file the working directory.
+    pub folder: PathBuf,
+    /// The default store's name.
+    pub store: String,
+    /// All stores, in the order of the file.
+    pub stores: IndexMap<String, StoreConfig>,
+    /// The project that writes belong to, if one is set.
+    pub project: Option<String>,
+    /// Characters that are kept of every hash, at least 8.
+    pub hash_truncation_length: usize,
+    /// Whether opening a store may create its tables.
+    pub auto_create_tables: bool,
+    /// Whether Arrow `Map` columns stay maps.
+    pub enable_map_datatype: bool,
+    /// The keys of this crate, under `[ext.datafusion]`.
+    pub datafusion: DataFusionConfig,
+    /// Keys only the Python package acts upon (`entrypoints`, `sync`, other `ext` tables, …).
+    pub python: LeftAlone,
+    /// What a user should hear although the configuration can be used.
+    pub warnings: Vec<String>,
+}
+
+/// The keys under `[ext.datafusion]`: those the Python package does not know.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DataFusionConfig {
+    /// Globs of feature files; relative ones start at [`Config::folder`].
+    pub features: Vec<String>,
+    /// What is said here about a store; already merged into its [`StoreConfig`].
+    pub stores: IndexMap<String, StoreOverrides>,
+    /// Defaults of the `metaxy.*` session options, by name without the prefix.
+    pub options: IndexMap<String, String>,
+}
+
+/// Settings of one store that are kept out of its own table, so that Python can open the same file.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StoreOverrides {
+    /// As [`StoreConfig::prefer_native`].
+    pub prefer_native: Option<bool>,
+    /// As [`StoreConfig::versioning_engine`].
+    pub engine: Option<VersioningEngine>,
+    /// As [`StoreConfig::fallback_stores`].
+    pub fallback: Option<Vec<String>>,
+}
+
+/// One store: its own table, with `[ext.datafusion.stores.NAME]` laid over it.
+#[derive(Clone, PartialEq)]
+pub struct StoreConfig {
+    /// The name it is configured under.
+    pub name: String,
+    /// What keeps the data.
+    pub kind: StoreKind,
+    /// The folder or URL that holds the tables, as written: relative to the working directory.
+    pub root_path: Option<String>,
+    /// How a feature key becomes a path below `root_path`.
+    pub layout: DeltaLayout,
+    /// Options for the object store. Any of them may be a credential.
+    pub storage_options: IndexMap<String, Secret>,
+    /// Stores to read from when a feature is missing here, in order.
+    pub fallback_stores: Vec<String>,
+    /// The name of the versioning hash; `None` means the store's default.
+    pub hash_algorithm: Option<String>,
+    /// Where increments are computed; `None` means nothing was said.
+    pub versioning_engine: Option<VersioningEngine>,
+    /// `false` asks for the in-memory executor; `None` means nothing was said.
+    pub prefer_native: Option<bool>,
+    /// Keys of the Python store that have no meaning here.
+    pub other: LeftAlone,
+    /// What a user of this store should hear: a variable in its settings that is not set.
+    pub warnings: Vec<String>,
+}
+
+impl StoreConfig {
+    /// A store of this kind about which nothing else is said.
+    pub fn new(name: impl Into<String>, kind: StoreKind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            root_path: None,
+            layout: DeltaLayout::default(),
+            storage_options: IndexMap::new(),
+            fallback_stores: Vec::new(),
+            hash_algorithm: None,
+            versioning_engine: None,
+            prefer_native: None,
+            other: LeftAlone::default(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The folder or URL of the tables, for stores that need one.
+    ///
+    /// # Errors
+    /// There is none, or `${VAR}` left nothing of it.
+    pub fn require_root_path(&self) -> Result<&str> {
+        match self.root_path.as_deref() {
+            Some(path) if !path.is_empty() => Ok(path),
+            _ => Err(MetaxyError::Store {
+                store: self.name.clone(),
+                reason: format!(
+                    "stores.{}.config.root_path is missing: set it to a folder or URL",
+                    self.name
+                ),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreConfig")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            // A URL can carry a user and password.
+            .field("root_path", &self.root_path.as_deref().map(redact))
+            .field("layout", &self.layout)
+            .field("storage_options", &self.storage_options)
+            .field("fallback_stores", &self.fallback_stores)
+            .field("hash_algorithm", &self.hash_algorithm)
+            .field("versioning_engine", &self.versioning_engine)
+            .field("prefer_native", &self.prefer_native)
+            .field("other", &self.other)
+            .field("warnings", &self.warnings)
+            .finish()
+    }
+}
+
+/// What keeps a store's data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreKind {
+    /// Delta Lake tables below a folder or URL.
+    Delta,
+    /// Tables that live as long as the process.
+    Memory,
+    /// A type that Python may know and this crate can't open: an error only once the store is used.
+    Other(String),
+}
+
+/// How a feature key becomes a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeltaLayout {
+    /// `a/b/c.delta`
+    #[default]
+    Nested,
+    /// `a__b__c.delta`
+    Flat,
+}
+
+/// Where an increment is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VersioningEngine {
+    /// By the rules: the store's engine if it has one.
+    #[default]
+    Auto,
+    /// By DataFusion or the store's engine.
+    Native,
+    /// By the in-memory executor. Python's word for it is `polars`.
+    Memory,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_shows_no_secret() {
+        let store = StoreConfig {
+            root_path: Some("s3://id:hunter2@bucket/x".to_owned()),
+            storage_options: [("AWS_SECRET_ACCESS_KEY".to_owned(), Secret::new("hunter2"))].into(),
+            other: LeftAlone([("password".to_owned(), "hunter2".into())].into()),
+            ..StoreConfig::new("dev", StoreKind::Delta)
+        };
+        assert!(!format!("{store:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,126 @@
+//! One store: `[stores.NAME]`, with `[ext.datafusion.stores.NAME]` over it.
+
+use super::{
+    keys::names_below,
+    model::{DeltaLayout, StoreConfig, StoreKind, StoreOverrides, VersioningEngine},
+    secret::Secret,
+    suggest::nearest,
+    typed::Entry,
+};
+use crate::error::Result;
+
+/// Types with a short name that this crate opens.
+const SHORT_NAMES: [&str; 2] = ["delta", "memory"];
+/// Other stores that Metaxy has, by the short name one would give them.
+const KNOWN_ELSEWHERE: [&str; 8] =
+    ["bigquery", "clickhouse", "duckdb", "ducklake", "iceberg", "lancedb", "parquet", "postgresql"];
+/// Keys of a store that keeps Delta tables.
+const DELTA_KEYS: [&str; 4] = ["root_path", "layout", "storage_options", "delta_write_options"];
+/// Every versioning hash there is a name for; which ones a store can compute is the store's business.
+const HASH_ALGORITHMS: [&str; 7] = ["xxhash32", "xxhash64", "xxh3_64", "wyhash", "md5", "sha256", "farmhash"];
+
+/// Reads the store `name`.
+///
+/// # Errors
+/// It has no type, a key is unknown, or a value can't be used.
+pub(super) fn read_store(
+    name: &str,
+    entry: &Entry<'_>,
+    overrides: Option<&StoreOverrides>,
+) -> Result<StoreConfig> {
+    let config_keys = names_below("stores.NAME.config");
+    let mut kind = None;
+    for (key, below) in entry.entries()? {
+        match key {
+            "type" => kind = Some(read_kind(&below)?),
+            "config" => {}
+            _ if config_keys.contains(&key) => {
+                return Err(below.error(&format!("belongs one table deeper: [stores.{name}.config]")));
+            }
+            _ => return Err(below.unknown(key, &names_below("stores.NAME"))),
+        }
+    }
+    let Some(kind) = kind else {
+        return Err(entry.error(
+            "has no `type`, such as \"delta\"; a store that the extended file has too must be given whole",
+        ));
+    };
+    let mut store = StoreConfig::new(name, kind);
+    if let Some(config) = entry.get("config") {
+        for (key, below) in config.entries()? {
+            read_setting(&mut store, key, &below, &config_keys)?;
+        }
+    }
+    if let Some(overrides) = overrides {
+        store.prefer_native = overrides.prefer_native.or(store.prefer_native);
+        store.versioning_engine = overrides.engine.or(store.versioning_engine);
+        if let Some(fallback) = &overrides.fallback {
+            store.fallback_stores.clone_from(fallback);
+        }
+    }
+    Ok(store)
+}
+
+fn read_setting(store: &mut StoreConfig, key: &str, entry: &Entry<'_>, known: &[&str]) -> Result<()> {
+    let is_delta = store.kind == StoreKind::Delta;
+    match key {
+        "fallback_stores" => store.fallback_stores = entry.texts()?,
+        "hash_algorithm" => store.hash_algorithm = Some(read_hash(entry)?),
+        "prefer_native" => store.prefer_native = Some(entry.flag()?),
+        "versioning_engine" => {
+            store.versioning_engine = Some(entry.choice(&[
+                ("auto", VersioningEngine::Auto),
+                ("native", VersioningEngine::Native),
+                ("polars", VersioningEngine::Memory),
+            ])?);
+        }
+        "root_path" if is_delta => store.root_path = Some(entry.text()?),
+        "layout" if is_delta => {
+            store.layout = entry.choice(&[("nested", DeltaLayout::Nested), ("flat", DeltaLayout::Flat)])?;
+        }
+        "storage_options" if is_delta => {
+            let options = entry.scalars()?;
+            store.storage_options =
+                options.into_iter().map(|(key, value)| (key, Secret::new(value))).collect();
+        }
+        // Known for this store, or a store whose keys only Python knows.
+        _ if (is_delta && known.contains(&key)) || matches!(store.kind, StoreKind::Other(_)) => {
+            store.other.0.insert(key.to_owned(), entry.node.to_json());
+        }
+        _ => {
+            let fits = |name: &&str| is_delta || !DELTA_KEYS.contains(name);
+            let known: Vec<&str> = known.iter().copied().filter(fits).collect();
+            return Err(entry.unknown(key, &known));
+        }
+    }
+    Ok(())
+}
+
+/// A short name, or the path of a Python class.
+fn read_kind(entry: &Entry<'_>) -> Result<StoreKind> {
+    let name = entry.text()?;
+    let class = name.rsplit(['.', ':']).next().unwrap_or_default();
+    match (name.as_str(), class) {
+        ("delta", _) => Ok(StoreKind::Delta),
+        ("memory", _) => Ok(StoreKind::Memory),
+        // The modules moved between versions, the classes kept their names.
+        (path, "DeltaMetadataStore") if path.starts_with("metaxy.") => Ok(StoreKind::Delta),
+        (path, "InMemoryMetadataStore") if path.starts_with("metaxy.") => Ok(StoreKind::Memory),
+        (path, class) if class.len() < path.len() || KNOWN_ELSEWHERE.contains(&path) => {
+            Ok(StoreKind::Other(name))
+        }
+        (short, _) => {
+            let hint = nearest(short, &SHORT_NAMES)
+                .map_or_else(String::new, |name| format!("; did you mean {name:?}?"));
+            Err(entry.error(&format!(
+                "must be {} or the path of a Python class, not {}{hint}",
+                SHORT_NAMES.join(", "),
+                entry.shown()
+            )))
+        }
+    }
+}
+
+fn read_hash(entry: &Entry<'_>) -> Result<String> {
+    entry.choice(&HASH_ALGORITHMS.map(|name| (name, name))).map(str::to_owned)
+}

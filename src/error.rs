@@ -1,0 +1,142 @@
+//! The one error type of the crate, convertible from and into [`DataFusionError`].
+
+use std::path::PathBuf;
+
+use datafusion::error::DataFusionError;
+use deltalake::DeltaTableError;
+
+/// A result whose error is a [`MetaxyError`].
+pub type Result<T, E = MetaxyError> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, said so that a user knows which feature, file, column or key to look at.
+///
+/// Each message is one line. An error that passes through DataFusion comes back unchanged: converting into
+/// [`DataFusionError`] and back gives the same value, not a box in a box.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetaxyError {
+    /// A feature key, field key or project name is not well formed.
+    #[error("invalid key {key:?}: {reason}")]
+    Key {
+        /// The text as it was given.
+        key: String,
+        /// What is wrong with it, and what is allowed.
+        reason: String,
+    },
+    /// A feature definition is wrong in itself.
+    #[error("feature {feature}: {reason}")]
+    Spec {
+        /// The feature's key as far as it is known.
+        feature: String,
+        /// What is wrong and where.
+        reason: String,
+    },
+    /// Definitions that are fine alone do not fit together.
+    #[error("feature graph: {0}")]
+    Graph(String),
+    /// The configuration or a feature file can't be used.
+    #[error("{}: {reason}", file.display())]
+    File {
+        /// The file that was read.
+        file: PathBuf,
+        /// Which key or line is wrong, and how.
+        reason: String,
+    },
+    /// A setting that doesn't come from a file (environment, arguments, SQL options) is wrong.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// No store knows data of this feature.
+    #[error("feature {feature} has no data in {}{}", stores.join(", "), hint(.reason))]
+    FeatureNotFound {
+        /// The feature's key.
+        feature: String,
+        /// The stores that were searched, in order.
+        stores: Vec<String>,
+        /// More to say, or nothing.
+        reason: String,
+    },
+    /// No definition of this feature exists.
+    #[error("unknown feature {feature}{}", hint(.reason))]
+    UnknownFeature {
+        /// The key as it was given.
+        feature: String,
+        /// A suggestion, or nothing.
+        reason: String,
+    },
+    /// The configuration has no store of this name.
+    #[error("unknown store {store:?}{}", hint(.reason))]
+    UnknownStore {
+        /// The name as it was given.
+        store: String,
+        /// The stores that exist, or nothing.
+        reason: String,
+    },
+    /// A store can't be opened, read or written.
+    #[error("store {store}: {reason}")]
+    Store {
+        /// The store's name.
+        store: String,
+        /// What failed.
+        reason: String,
+    },
+    /// Rows were refused; nothing was written.
+    #[error("cannot write {feature}: {reason}")]
+    Write {
+        /// The feature's key.
+        feature: String,
+        /// Which column or rows, how many, with examples.
+        reason: String,
+    },
+    /// A statement or a call asks for something impossible.
+    #[error("{0}")]
+    Invalid(String),
+    /// An error of DataFusion's own.
+    #[error(transparent)]
+    DataFusion(Box<DataFusionError>),
+}
+
+fn hint(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!("; {reason}") }
+}
+
+impl From<DataFusionError> for MetaxyError {
+    fn from(error: DataFusionError) -> Self {
+        match error {
+            DataFusionError::External(inner) => match inner.downcast::<MetaxyError>() {
+                Ok(ours) => *ours,
+                Err(inner) => MetaxyError::DataFusion(Box::new(DataFusionError::External(inner))),
+            },
+            DataFusionError::Context(text, inner) => match MetaxyError::from(*inner) {
+                MetaxyError::DataFusion(inner) => {
+                    MetaxyError::DataFusion(Box::new(DataFusionError::Context(text, inner)))
+                }
+                ours => ours,
+            },
+            other => MetaxyError::DataFusion(Box::new(other)),
+        }
+    }
+}
+
+impl From<MetaxyError> for DataFusionError {
+    fn from(error: MetaxyError) -> Self {
+        match error {
+            MetaxyError::DataFusion(inner) => *inner,
+            ours => DataFusionError::External(Box::new(ours)),
+        }
+    }
+}
+
+impl MetaxyError {
+    /// An error of the Delta library, under the name of the store and table it happened in.
+    pub(crate) fn delta(store: &str, table: &str, error: &DeltaTableError) -> Self {
+        MetaxyError::Store {
+            store: store.to_owned(),
+            reason: format!("{table}: {}", one_line(&error.to_string())),
+        }
+    }
+}
+
+/// Folds a message of several lines into one.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,68 @@
+//! What a user can type in FROM: `resolve_update` and `files`.
+
+mod arguments;
+mod files;
+mod files_table;
+mod resolve_update;
+
+use std::sync::{Arc, Weak};
+
+use datafusion::common::Result;
+use datafusion::logical_expr::planner::{
+    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
+};
+use datafusion::sql::sqlparser::ast::{ObjectName, TableFactor};
+
+use crate::session::Extension;
+use arguments::Arguments;
+pub(crate) use arguments::as_text;
+
+/// Name of the function that gives an increment.
+pub(crate) const RESOLVE_UPDATE: &str = "resolve_update";
+/// Name of the function that lists files.
+pub(crate) const FILES: &str = "files";
+
+/// Plans our functions in FROM: they take named arguments and SQL expressions, which table functions can't.
+#[derive(Debug)]
+pub(crate) struct Functions {
+    extension: Weak<Extension>,
+}
+
+impl Functions {
+    pub(crate) fn new(extension: &Arc<Extension>) -> Self {
+        Self { extension: Arc::downgrade(extension) }
+    }
+}
+
+/// The name of a function call in FROM, if it is one of ours.
+pub(crate) fn our_function(name: &ObjectName) -> Option<&'static str> {
+    let [part] = name.0.as_slice() else { return None };
+    let name = &part.as_ident()?.value;
+    [RESOLVE_UPDATE, FILES].into_iter().find(|ours| name.eq_ignore_ascii_case(ours))
+}
+
+impl RelationPlanner for Functions {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let (name, args, alias) = match relation {
+            TableFactor::Table { name, args: Some(args), alias, .. } if our_function(&name).is_some() => {
+                (our_function(&name), args.args, alias)
+            }
+            TableFactor::Function { name, args, alias, .. } if our_function(&name).is_some() => {
+                (our_function(&name), args, alias)
+            }
+            other => return Ok(RelationPlanning::Original(Box::new(other))),
+        };
+        let plan = match name {
+            Some(RESOLVE_UPDATE) => {
+                let arguments = Arguments::parse(RESOLVE_UPDATE, args, resolve_update::PARAMETERS)?;
+                resolve_update::plan(&self.extension, &arguments, context)?
+            }
+            _ => files::plan(&Arguments::parse(FILES, args, files::PARAMETERS)?)?,
+        };
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+    }
+}

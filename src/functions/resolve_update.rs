@@ -1,0 +1,178 @@
+//! `resolve_update(feature, …)`: the increment of a feature as a relation.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::common::{DFSchema, Result, plan_err};
+use datafusion::config::ConfigOptions;
+use datafusion::logical_expr::planner::RelationPlannerContext;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::sqlparser::ast::{self, TableFactor};
+
+use super::arguments::{Arguments, as_text};
+use crate::config::options::MetaxyOptions;
+use crate::error::MetaxyError;
+use crate::model::FeatureKey;
+use crate::session::Extension;
+use crate::update::{IncrementInputs, IncrementOptions, increment};
+
+/// The parameters, in the order of positional arguments.
+pub(super) const PARAMETERS: &[&str] = &[
+    "feature",
+    "samples",
+    "filters",
+    "global_filters",
+    "target_filters",
+    "stale_when",
+    "engine",
+    "store",
+    "skip_comparison",
+];
+
+pub(super) fn plan(
+    extension: &Weak<Extension>,
+    arguments: &Arguments,
+    context: &mut dyn RelationPlannerContext,
+) -> Result<LogicalPlan> {
+    let Some(extension) = extension.upgrade() else {
+        return plan_err!("resolve_update: the stores of this session are closed");
+    };
+    let feature = arguments.required_text("feature")?;
+    let options = context.context_provider().options();
+    check_engine(arguments, options)?;
+    let default = options.catalog.default_catalog.clone();
+    let store = extension.store_or_default(arguments.text("store")?.as_deref(), &default)?;
+    let inputs = extension.known_inputs(&store, &feature, arguments.get("samples").is_some())?;
+    let mut increment_options = IncrementOptions {
+        samples: samples(arguments, context)?,
+        skip_comparison: arguments.flag("skip_comparison")?,
+        ..IncrementOptions::default()
+    };
+    Tables::new(&inputs).conditions(arguments, context, &mut increment_options)?;
+    Ok(increment(&inputs, &increment_options)?)
+}
+
+fn check_engine(arguments: &Arguments, options: &ConfigOptions) -> Result<()> {
+    let session = options.extensions.get::<MetaxyOptions>().map_or("auto", |o| o.engine.as_str());
+    let engine = arguments.text("engine")?.unwrap_or_else(|| session.to_owned());
+    match engine.as_str() {
+        "auto" | "native" => Ok(()),
+        other => plan_err!("resolve_update: engine is {other:?}; it must be 'auto' or 'native'"),
+    }
+}
+
+fn samples(arguments: &Arguments, context: &mut dyn RelationPlannerContext) -> Result<Option<LogicalPlan>> {
+    match arguments.get("samples") {
+        None => Ok(None),
+        Some(ast::Expr::Subquery(query)) => {
+            let relation = TableFactor::Derived {
+                lateral: false,
+                subquery: query.clone(),
+                alias: None,
+                sample: None,
+            };
+            Ok(Some(context.plan(relation)?))
+        }
+        Some(other) if as_text(other).is_some() => Err(MetaxyError::Invalid(format!(
+            "resolve_update: this session can't look up {other} here; give samples as a query: (SELECT * FROM {other})"
+        ))
+        .into()),
+        Some(other) => Err(arguments.wrong("samples", "a table, a view or a query in parentheses", other)),
+    }
+}
+
+/// The tables that conditions can speak of.
+struct Tables<'a> {
+    inputs: &'a IncrementInputs,
+    /// Each parent's and the feature's own columns, where there is a table.
+    schemas: HashMap<FeatureKey, Option<Vec<FieldRef>>>,
+}
+
+impl<'a> Tables<'a> {
+    fn new(inputs: &'a IncrementInputs) -> Self {
+        let mut schemas = HashMap::new();
+        for (parent, provider) in inputs.plan.parents.iter().zip(&inputs.parents) {
+            let fields = provider.as_ref().map(|p| p.schema().fields().iter().cloned().collect());
+            schemas.insert(parent.dep.feature.clone(), fields);
+        }
+        let own = inputs.current.as_ref().map(|p| p.schema().fields().iter().cloned().collect());
+        schemas.insert(inputs.plan.feature.key().clone(), own);
+        Self { inputs, schemas }
+    }
+
+    fn conditions(
+        &self,
+        arguments: &Arguments,
+        context: &mut dyn RelationPlannerContext,
+        options: &mut IncrementOptions,
+    ) -> Result<()> {
+        let own = self.inputs.plan.feature.key();
+        if let Some(filters) = arguments.get("filters") {
+            let ast::Expr::Map(map) = filters else {
+                return Err(arguments.wrong("filters", "MAP {'feature/key': condition, …}", filters));
+            };
+            for entry in &map.entries {
+                let (key, fields) = self.table(arguments, &entry.key)?;
+                if let Some(fields) = fields {
+                    let condition = condition(context, &entry.value, fields)?;
+                    options.filters.entry(key).or_default().push(condition);
+                }
+            }
+        }
+        if let Some(filter) = arguments.get("global_filters") {
+            options.global_filters.push(condition(context, filter, &self.all_fields())?);
+        }
+        let stored = self.schemas.get(own).and_then(Option::as_ref);
+        for (parameter, list) in
+            [("target_filters", &mut options.target_filters), ("stale_when", &mut options.stale_when)]
+        {
+            // Nothing stored, nothing to look at.
+            if let (Some(filter), Some(fields)) = (arguments.get(parameter), stored) {
+                list.push(condition(context, filter, fields)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn table(&self, arguments: &Arguments, key: &ast::Expr) -> Result<(FeatureKey, Option<&Vec<FieldRef>>)> {
+        let Some(text) = as_text(key) else {
+            return Err(arguments.wrong("a key of filters", "a feature key as a string", key));
+        };
+        let found = self.schemas.iter().find(|(key, _)| key.to_string() == text || key.table_name() == text);
+        match found {
+            Some((key, fields)) => Ok((key.clone(), fields.as_ref())),
+            None => {
+                let mut known: Vec<String> = self.schemas.keys().map(ToString::to_string).collect();
+                known.sort();
+                Err(MetaxyError::Invalid(format!(
+                    "resolve_update: filters speak of {text}, which is neither feature {} nor a parent of it; \
+                     there are {}",
+                    self.inputs.plan.feature.key(),
+                    known.join(", ")
+                ))
+                .into())
+            }
+        }
+    }
+
+    /// All columns of all tables, each name once.
+    fn all_fields(&self) -> Vec<FieldRef> {
+        let mut all: Vec<FieldRef> = Vec::new();
+        for field in self.schemas.values().flatten().flatten() {
+            if all.iter().all(|known| known.name() != field.name()) {
+                all.push(Arc::clone(field));
+            }
+        }
+        all
+    }
+}
+
+fn condition(
+    context: &mut dyn RelationPlannerContext,
+    expr: &ast::Expr,
+    fields: &[FieldRef],
+) -> Result<Expr> {
+    let schema = DFSchema::from_unqualified_fields(fields.to_vec().into(), HashMap::new())?;
+    context.sql_to_expr(expr.clone(), &schema)
+}

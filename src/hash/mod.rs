@@ -1,0 +1,13 @@
+//! What is hashed and how: the algorithms, the joined and truncated text, and the SQL functions over them.
+
+mod accumulator;
+mod aggregate;
+mod algorithm;
+mod function;
+mod hasher;
+mod strings;
+
+pub use aggregate::metaxy_hash_agg;
+pub use algorithm::{HashAlgorithm, HashSettings};
+pub use function::{hash_expr, metaxy_hash};
+pub use hasher::{PartsHasher, SEPARATOR};

@@ -1,0 +1,77 @@
+//! Metaxy's metadata stores as an [Apache DataFusion](https://datafusion.apache.org) extension.
+//!
+//! People who run pipelines over video, audio, images or documents keep one small *metadata* row per sample. This
+//! crate answers their recurring question: **which samples must be computed, which must be recomputed, and which no
+//! longer have a parent?** It answers from SQL, from Rust and from the prompt `metaxy-cli`, over the same Delta
+//! tables, the same `metaxy.toml` and with the same hashes as the Python package.
+//!
+//! # In SQL
+//!
+//! ```sql
+//! SELECT metaxy_increment, count(*) FROM resolve_update('video/crop') GROUP BY 1;
+//! INSERT INTO video__crop
+//! SELECT *, … FROM resolve_update('video/crop') WHERE metaxy_increment IN ('new', 'stale');
+//! ```
+//!
+//! # In Rust
+//!
+//! [`session::MetaxySession`] is a DataFusion session whose catalogs are the stores of a configuration;
+//! [`session::SessionContextExt::attach_metaxy`] adds stores to a session that you have already;
+//! [`store::Store`] reads, writes and resolves without SQL:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> datafusion_metaxy::error::Result<()> {
+//! use datafusion::prelude::SessionContext;
+//! use datafusion_metaxy::hash::{HashAlgorithm, HashSettings};
+//! use datafusion_metaxy::model::{FeatureDefinition, FeatureSpec, Origin};
+//! use datafusion_metaxy::store::{MemoryStore, Store, WriteOptions};
+//! use datafusion_metaxy::update::IncrementOptions;
+//!
+//! let video = FeatureSpec::builder("video").id_columns(["video_id"]).build()?;
+//! let crop = FeatureSpec::builder("video/crop").id_columns(["video_id"]).dep("video").build()?;
+//! let features = [video, crop].map(|spec| FeatureDefinition::declared(spec, "demo", Origin::Session));
+//! let settings = HashSettings::new(HashAlgorithm::XxHash64, 16)?;
+//! let store = Arc::new(Store::new("dev", Arc::new(MemoryStore::new()), settings, features.into()));
+//!
+//! let context = SessionContext::new();
+//! let videos = context
+//!     .sql("SELECT 'v1' AS video_id, named_struct('default', 'a') AS metaxy_provenance_by_field")
+//!     .await?;
+//! store.write("video", videos, &WriteOptions::default()).await?;
+//! let increment = store.resolve_update(&context, "video/crop", &IncrementOptions::default()).await?;
+//! assert_eq!(increment.count().await?, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layout
+//!
+//! Pure model first, DataFusion next, user surfaces last:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`error`] | one error enum, both ways with DataFusion's |
+//! | [`columns`] | the `metaxy_*` system columns |
+//! | [`config`] | `metaxy.toml`, the environment, SQL options |
+//! | [`model`] | what a feature is: key, spec, graph, versions, plan; no DataFusion types |
+//! | [`hash`] | what is hashed and how: algorithms and the SQL functions |
+//! | [`update`] | the increment as a logical plan: parents, lineage, provenance, comparison |
+//! | [`store`] | where metadata lives: the trait, Delta Lake, memory, reads and writes |
+//! | [`catalog`] | how SQL sees a store |
+//! | `functions` | what a user can type in FROM: `resolve_update`, `files` |
+//! | [`session`] | attaching stores to a session, and the statement layer in front of it |
+//! | [`cli`] | the prompt |
+
+pub mod catalog;
+pub mod cli;
+pub mod columns;
+pub mod config;
+pub mod error;
+mod functions;
+pub mod hash;
+pub mod model;
+pub mod session;
+pub mod store;
+pub mod update;

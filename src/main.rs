@@ -1,0 +1,41 @@
+//! `metaxy-cli`: arguments in, session out.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use datafusion_metaxy::cli;
+use mimalloc::MiMalloc;
+
+/// Much faster than the system's allocator where many threads make Arrow buffers.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// Plans are walked recursively, and a deep one needs more than a thread's usual 2 MiB.
+const STACK_BYTES: usize = 16 << 20;
+
+/// How long work that was given up may take to stop before the process ends anyway.
+const GRACE: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    // The main thread's stack is the system's choice, so nothing runs on it.
+    let thread = std::thread::Builder::new().name("metaxy-cli".to_owned()).stack_size(STACK_BYTES).spawn(run);
+    match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(Ok(code))) => code,
+        Ok(Ok(Err(error))) | Err(error) => {
+            // If even this can't be written, the exit code says it all.
+            let _ = writeln!(std::io::stderr(), "Error: cannot start: {error}");
+            ExitCode::FAILURE
+        }
+        // A panic, which has printed itself.
+        Ok(Err(_)) => ExitCode::FAILURE,
+    }
+}
+
+fn run() -> std::io::Result<ExitCode> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()?;
+    let code = runtime.block_on(cli::run(std::env::args_os()));
+    runtime.shutdown_timeout(GRACE);
+    Ok(code)
+}

@@ -1,0 +1,84 @@
+//! Attaching stores to a DataFusion session that the caller already has.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::common::exec_err;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::prelude::SessionContext;
+
+use super::Extension;
+use super::insert_rule::InsertByName;
+use crate::catalog::StoreCatalog;
+use crate::error::Result;
+use crate::functions::Functions;
+use crate::hash::{metaxy_hash, metaxy_hash_agg};
+use crate::update::LowerComparison;
+
+/// Adds stores to a [`SessionContext`].
+#[async_trait]
+pub trait SessionContextExt {
+    /// Adds everything in one call: each store as a catalog, `resolve_update` and `files`, the hash functions, and
+    /// the `metaxy.*` options. The session's default catalog and other settings stay as they are.
+    ///
+    /// Reading and `resolve_update` then work over the features as they are now;
+    /// [`Extension::refresh`] reads them again.
+    ///
+    /// # Errors
+    /// A catalog of a store's name exists already, or a store can't be read.
+    async fn attach_metaxy(&self, extension: &Arc<Extension>) -> Result<()>;
+}
+
+/// Adds stores to a [`SessionStateBuilder`].
+pub trait SessionStateBuilderExt: Sized {
+    /// Adds the functions, options and rules. The catalogs follow with
+    /// [`attach_metaxy`](SessionContextExt::attach_metaxy) on the context, which sees what is there already.
+    fn with_metaxy(self, extension: &Arc<Extension>) -> Self;
+}
+
+#[async_trait]
+impl SessionContextExt for SessionContext {
+    async fn attach_metaxy(&self, extension: &Arc<Extension>) -> Result<()> {
+        attach(self, extension)?;
+        extension.refresh().await
+    }
+}
+
+/// Attaches without reading anything from the stores.
+pub(super) fn attach(context: &SessionContext, extension: &Arc<Extension>) -> Result<()> {
+    for name in extension.store_names() {
+        if context.catalog(name).is_some() {
+            exec_err!("the session has a catalog {name:?} already; give the store another name")?;
+        }
+    }
+    for name in extension.store_names() {
+        // A store of a kind that this build lacks is an error where it is used, not before.
+        if let Ok(store) = extension.store(name) {
+            let files = context
+                .state()
+                .config()
+                .get_extension::<super::metaxy_session::FileTables>()
+                .map(|tables| Arc::clone(&tables.0));
+            context.register_catalog(name, Arc::new(StoreCatalog::new(&store, extension, files)));
+        }
+    }
+    let state = context.state_ref();
+    let done = state.read().optimizers().iter().any(|rule| rule.name() == "metaxy_lower_comparison");
+    if !done {
+        let mut state = state.write();
+        let existing = state.clone();
+        *state = SessionStateBuilder::new_from_existing(existing).with_metaxy(extension).build();
+    }
+    Ok(())
+}
+
+impl SessionStateBuilderExt for SessionStateBuilder {
+    fn with_metaxy(mut self, extension: &Arc<Extension>) -> Self {
+        let options = extension.options().clone();
+        self.config().get_or_insert_default().options_mut().extensions.insert(options);
+        self.relation_planners().get_or_insert_default().push(Arc::new(Functions::new(extension)));
+        self.scalar_functions().get_or_insert_default().push(metaxy_hash());
+        self.aggregate_functions().get_or_insert_default().push(metaxy_hash_agg());
+        self.with_optimizer_rule(Arc::new(LowerComparison)).with_analyzer_rule(Arc::new(InsertByName))
+    }
+}

@@ -1,0 +1,272 @@
+//! The stores of a configuration, opened when they are first used.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use indexmap::IndexMap;
+
+use crate::config::{Config, StoreConfig, StoreKind, options::MetaxyOptions};
+use crate::error::{MetaxyError, Result};
+use crate::model::{FeatureDefinition, FeatureKey, load_feature_files};
+use crate::store::{Store, Warnings};
+use crate::update::IncrementInputs;
+
+/// Project of features whose configuration names none.
+const DEFAULT_PROJECT: &str = "default";
+
+/// The stores that a session sees, and what planning needs to know of them.
+///
+/// DataFusion plans without waiting for anything, but opening tables has to wait. So tables that an increment
+/// needs are opened beforehand and kept here until the next statement, or [`refresh`](Self::refresh), opens them
+/// again.
+#[derive(Debug)]
+pub struct Extension {
+    default_store: String,
+    configs: IndexMap<String, StoreConfig>,
+    hash_length: usize,
+    definitions: Vec<FeatureDefinition>,
+    options: MetaxyOptions,
+    stores: Mutex<HashMap<String, Arc<Store>>>,
+    inputs: RwLock<HashMap<InputsKey, Opened>>,
+    warnings: Warnings,
+}
+
+/// Store, feature, and whether samples replace the parents.
+type InputsKey = (String, FeatureKey, bool);
+/// Tables of an increment, or why they can't be opened.
+type Opened = std::result::Result<Arc<IncrementInputs>, String>;
+
+/// A configured store, for listings.
+#[derive(Debug, Clone)]
+pub struct DescribedStore {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its kind, as in `type = "delta"`.
+    pub kind: String,
+    /// Where it is.
+    pub location: String,
+    /// The algorithm that versions are hashed with.
+    pub hash_algorithm: String,
+    /// Characters that are kept of a version.
+    pub hash_length: usize,
+    /// Whether statements use it unless they name another.
+    pub is_default: bool,
+}
+
+impl Extension {
+    /// The stores of a configuration, with the features of its feature files. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// A feature file that can't be used, or session options with wrong values.
+    pub fn from_config(config: &Config) -> Result<Arc<Self>> {
+        use datafusion::config::ExtensionOptions;
+
+        let project = config.project.as_deref().unwrap_or(DEFAULT_PROJECT);
+        let definitions = load_feature_files(&config.feature_files()?, project)?;
+        let mut options = MetaxyOptions::default();
+        for (name, value) in &config.datafusion.options {
+            options
+                .set(name.strip_prefix("metaxy.").unwrap_or(name), value)
+                .map_err(|error| MetaxyError::Config(error.strip_backtrace()))?;
+        }
+        let warnings = Warnings::default();
+        for warning in &config.warnings {
+            warnings.push(warning);
+        }
+        let extension = Self {
+            default_store: config.store.clone(),
+            configs: config.stores.clone(),
+            hash_length: config.hash_truncation_length,
+            definitions,
+            options,
+            stores: Mutex::default(),
+            inputs: RwLock::default(),
+            warnings,
+        };
+        extension.config(&config.store)?;
+        Ok(Arc::new(extension))
+    }
+
+    /// Stores that the program has made itself; the first is the default one.
+    ///
+    /// # Errors
+    /// No store at all.
+    pub fn from_stores(stores: impl IntoIterator<Item = Arc<Store>>) -> Result<Arc<Self>> {
+        let stores: IndexMap<String, Arc<Store>> =
+            stores.into_iter().map(|store| (store.name().to_owned(), store)).collect();
+        let Some(first) = stores.keys().next() else {
+            return Err(MetaxyError::Config("at least one store is needed".into()));
+        };
+        let configs = stores
+            .values()
+            .map(|store| {
+                (
+                    store.name().to_owned(),
+                    StoreConfig::new(store.name(), StoreKind::Other(store.kind().into())),
+                )
+            })
+            .collect();
+        Ok(Arc::new(Self {
+            default_store: first.clone(),
+            configs,
+            hash_length: stores[0].settings().length,
+            definitions: Vec::new(),
+            options: MetaxyOptions::default(),
+            stores: Mutex::new(stores.into_iter().collect()),
+            inputs: RwLock::default(),
+            warnings: Warnings::default(),
+        }))
+    }
+
+    /// The name of the default store.
+    pub fn default_store(&self) -> &str {
+        &self.default_store
+    }
+
+    /// Defaults of the session options.
+    pub fn options(&self) -> &MetaxyOptions {
+        &self.options
+    }
+
+    /// Messages for the user since the last call.
+    pub fn take_warnings(&self) -> Vec<String> {
+        self.warnings.take()
+    }
+
+    /// Names of all stores.
+    pub fn store_names(&self) -> impl Iterator<Item = &str> {
+        self.configs.keys().map(String::as_str)
+    }
+
+    /// A store by name.
+    ///
+    /// # Errors
+    /// No such store, or one that this build can't open.
+    pub fn store(&self, name: &str) -> Result<Arc<Store>> {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = stores.get(name) {
+            return Ok(Arc::clone(store));
+        }
+        let store = Store::from_config(
+            self.config(name)?,
+            self.hash_length,
+            self.definitions.clone(),
+            self.warnings.clone(),
+        )?;
+        let store = Arc::new(store);
+        stores.insert(name.to_owned(), Arc::clone(&store));
+        Ok(store)
+    }
+
+    /// The store that a statement names, else the one whose catalog is the session's default, else the default.
+    pub(crate) fn store_or_default(&self, named: Option<&str>, catalog: &str) -> Result<Arc<Store>> {
+        match named {
+            Some(name) => self.store(name),
+            None if self.configs.contains_key(catalog) => self.store(catalog),
+            None => self.store(&self.default_store),
+        }
+    }
+
+    fn config(&self, name: &str) -> Result<&StoreConfig> {
+        self.configs.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.store_names().collect();
+            MetaxyError::UnknownStore {
+                store: name.to_owned(),
+                reason: if known.is_empty() {
+                    "no store is configured".into()
+                } else {
+                    format!("there are {}", known.join(", "))
+                },
+            }
+        })
+    }
+
+    /// Opens the tables that an increment needs, so that it can be planned.
+    pub(crate) async fn open_inputs(&self, store: &Arc<Store>, feature: &str, samples: bool) -> Result<()> {
+        let definition = store.feature(feature).await?;
+        let opened = store.inputs(definition.key(), samples).await?;
+        self.keep(store, definition.key().clone(), samples, Ok(Arc::new(opened)));
+        Ok(())
+    }
+
+    /// The tables of an increment as they were last opened.
+    pub(crate) fn known_inputs(
+        &self,
+        store: &Arc<Store>,
+        feature: &str,
+        samples: bool,
+    ) -> Result<Arc<IncrementInputs>> {
+        let not_read = || {
+            MetaxyError::Invalid(format!(
+                "the features of store {} have not been read; call refresh() after attaching it",
+                store.name()
+            ))
+        };
+        let graph = store.known_graph().ok_or_else(not_read)?;
+        let key = graph.lookup(feature)?.key().clone();
+        let inputs = self.inputs.read().unwrap_or_else(PoisonError::into_inner);
+        match inputs.get(&(store.name().to_owned(), key, samples)) {
+            Some(Ok(inputs)) => Ok(Arc::clone(inputs)),
+            Some(Err(reason)) => Err(MetaxyError::Invalid(reason.clone())),
+            None => Err(not_read()),
+        }
+    }
+
+    /// Reads the features of the default store, and of others that are in use, again and opens their tables.
+    ///
+    /// # Errors
+    /// A store can't be read. An increment whose parents have no data is an error only when it is asked for.
+    pub async fn refresh(&self) -> Result<()> {
+        let mut stores: Vec<Arc<Store>> =
+            self.stores.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        if stores.is_empty() {
+            stores.push(self.store(&self.default_store)?);
+        }
+        for store in stores {
+            let graph = store.refresh().await?;
+            for definition in graph.iter() {
+                for samples in [false, true] {
+                    let opened = store.inputs(definition.key(), samples).await;
+                    let opened = opened.map(Arc::new).map_err(|error| error.to_string());
+                    self.keep(&store, definition.key().clone(), samples, opened);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(&self, store: &Store, feature: FeatureKey, samples: bool, opened: Opened) {
+        let key = (store.name().to_owned(), feature, samples);
+        self.inputs.write().unwrap_or_else(PoisonError::into_inner).insert(key, opened);
+    }
+
+    /// All stores, as the configuration has them.
+    pub(crate) fn described_stores(&self) -> Vec<DescribedStore> {
+        let opened = self.stores.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.configs
+            .values()
+            .map(|config| {
+                let store = opened.get(&config.name);
+                DescribedStore {
+                    name: config.name.clone(),
+                    kind: match &config.kind {
+                        StoreKind::Delta => "delta".into(),
+                        StoreKind::Memory => "memory".into(),
+                        StoreKind::Other(kind) => kind.clone(),
+                    },
+                    location: match (store, &config.root_path) {
+                        (Some(store), _) => store.location(),
+                        (None, Some(root)) => crate::config::redact(root),
+                        (None, None) => String::new(),
+                    },
+                    hash_algorithm: match store {
+                        Some(store) => store.settings().algorithm.to_string(),
+                        None => config.hash_algorithm.clone().unwrap_or_else(|| "xxhash32".into()),
+                    },
+                    hash_length: self.hash_length,
+                    is_default: config.name == self.default_store,
+                }
+            })
+            .collect()
+    }
+}

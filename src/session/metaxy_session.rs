@@ -1,0 +1,384 @@
+//! The statement layer: what plain DataFusion can't parse or plan, in front of everything else.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::Schema;
+use datafusion::catalog::UrlTableFactory;
+use datafusion::common::ToDFSchema;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::dataframe::DataFrame;
+use datafusion::datasource::dynamic_file::DynamicListTableFactory;
+use datafusion::datasource::source_as_provider;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::{DmlStatement, EmptyRelation, LogicalPlan, LogicalPlanBuilder, WriteOp};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::{ExplainStatement, ResetStatement, Statement};
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use datafusion::sql::sqlparser::dialect::dialect_from_str;
+
+use super::Extension;
+use super::attach::attach;
+use super::calls::resolve_calls;
+use super::insert::{self, Target};
+use super::statement::{MetaxyStatement, parse};
+use crate::catalog::FEATURES_SCHEMA;
+use crate::config::Config;
+use crate::config::options::MetaxyOptions;
+use crate::error::{MetaxyError, Result};
+use crate::store::FeatureTable;
+
+/// How a session is opened.
+#[derive(Debug, Clone, Default)]
+pub struct SessionOptions {
+    /// The default store; `None` means the configuration's.
+    pub store: Option<String>,
+    /// Bytes that queries may use; `None` means no limit.
+    pub memory_limit: Option<usize>,
+}
+
+/// Opens tables by path; only the prompt's session has it.
+#[derive(Debug)]
+pub(super) struct FileTables(pub Arc<dyn UrlTableFactory>);
+
+/// A DataFusion session whose catalogs are stores.
+///
+/// ```no_run
+/// # async fn example() -> datafusion_metaxy::error::Result<()> {
+/// use datafusion_metaxy::config::{Config, Environment};
+/// use datafusion_metaxy::session::{MetaxySession, SessionOptions};
+///
+/// let config = Config::load(None, ".".as_ref(), &Environment::process())?;
+/// let session = MetaxySession::open(config, SessionOptions::default()).await?;
+/// session.sql("SELECT metaxy_increment, count(*) FROM resolve_update('video/crop') GROUP BY 1").await?.show().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct MetaxySession {
+    context: SessionContext,
+    extension: Arc<Extension>,
+}
+
+impl MetaxySession {
+    /// Opens a session over the stores of a configuration, with the default store's features at hand.
+    ///
+    /// # Errors
+    /// A configuration that can't be used, or a default store that can't be read.
+    pub async fn open(config: Config, options: SessionOptions) -> Result<Self> {
+        let mut config = config;
+        if let Some(store) = options.store {
+            config.store(&store)?;
+            config.store = store;
+        }
+        let extension = Extension::from_config(&config)?;
+        Self::over(extension, options.memory_limit).await
+    }
+
+    /// Opens a session over stores that the program has made itself.
+    ///
+    /// # Errors
+    /// A default store that can't be read.
+    pub async fn over(extension: Arc<Extension>, memory_limit: Option<usize>) -> Result<Self> {
+        let factory = Arc::new(DynamicListTableFactory::default());
+        let files: Arc<dyn UrlTableFactory> = Arc::clone(&factory) as _;
+        let config = SessionConfig::from_env()?
+            .with_information_schema(true)
+            .with_create_default_catalog_and_schema(false)
+            .with_default_catalog_and_schema(extension.default_store(), FEATURES_SCHEMA)
+            .with_extension(Arc::new(FileTables(files)));
+        let mut runtime = RuntimeEnvBuilder::new();
+        if let Some(limit) = memory_limit {
+            let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);
+            runtime = runtime
+                .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(limit), consumers)));
+        }
+        let state = SessionStateBuilder::new()
+            .with_default_features()
+            .with_config(config)
+            .with_runtime_env(runtime.build_arc()?)
+            .build();
+        let context = SessionContext::new_with_state(state);
+        factory.session_store().with_state(context.state_weak_ref());
+        extension.store(extension.default_store())?.graph().await?;
+        attach(&context, &extension)?;
+        Ok(Self { context, extension })
+    }
+
+    /// The layer over a session of the caller's own, to which the stores were attached.
+    pub fn attached(context: SessionContext, extension: Arc<Extension>) -> Self {
+        Self { context, extension }
+    }
+
+    /// The DataFusion session underneath.
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// The session's stores.
+    pub fn extension(&self) -> &Arc<Extension> {
+        &self.extension
+    }
+
+    /// Messages for the user since the last call.
+    pub fn take_warnings(&self) -> Vec<String> {
+        self.extension.take_warnings()
+    }
+
+    /// Splits text into statements.
+    ///
+    /// # Errors
+    /// Text that is not SQL.
+    pub fn parse(&self, sql: &str) -> Result<Vec<MetaxyStatement>> {
+        let config = self.context.copied_config();
+        let dialect = config.options().sql_parser.dialect;
+        let dialect = dialect_from_str(dialect)
+            .ok_or_else(|| MetaxyError::Config(format!("unknown SQL dialect {dialect}")))?;
+        parse(sql, dialect.as_ref())
+    }
+
+    /// Plans and starts one statement, as [`SessionContext::sql`] does.
+    ///
+    /// # Errors
+    /// Anything but exactly one statement, or a statement that can't be planned.
+    pub async fn sql(&self, sql: &str) -> Result<DataFrame> {
+        let mut statements = self.parse(sql)?;
+        match (statements.pop(), statements.is_empty()) {
+            (Some(statement), true) => self.execute(statement).await,
+            _ => Err(MetaxyError::Invalid("exactly one statement is expected".into())),
+        }
+    }
+
+    /// Plans one statement. `USE STORE` and `RESET metaxy.…` take effect at once.
+    ///
+    /// # Errors
+    /// A statement that can't be planned.
+    pub async fn plan(&self, statement: MetaxyStatement) -> Result<LogicalPlan> {
+        match statement {
+            MetaxyStatement::UseStore(name) => {
+                self.use_store(&name).await?;
+                nothing()
+            }
+            MetaxyStatement::DataFusion(statement) => Box::pin(self.plan_statement(*statement)).await,
+        }
+    }
+
+    /// Plans one statement and makes a [`DataFrame`] of it; definitions and settings take effect at once.
+    ///
+    /// # Errors
+    /// A statement that can't be planned or carried out.
+    pub async fn execute(&self, statement: MetaxyStatement) -> Result<DataFrame> {
+        let plan = self.plan(statement).await?;
+        self.start(plan).await
+    }
+
+    /// Makes a [`DataFrame`] of a plan; definitions and settings take effect at once.
+    ///
+    /// # Errors
+    /// A definition or setting that can't be carried out.
+    pub async fn start(&self, plan: LogicalPlan) -> Result<DataFrame> {
+        let writes_feature = writes_feature(&plan);
+        let frame = self.context.execute_logical_plan(plan).await?;
+        if writes_feature {
+            // The frame has its own copy of the options: a write key serves one write.
+            self.set_options(|options| options.write_key.clear());
+        }
+        Ok(frame)
+    }
+
+    async fn use_store(&self, name: &str) -> Result<()> {
+        self.extension.store(name)?.graph().await?;
+        let state = self.context.state_ref();
+        let mut state = state.write();
+        let catalog = &mut state.config_mut().options_mut().catalog;
+        catalog.default_catalog = name.to_owned();
+        catalog.default_schema = FEATURES_SCHEMA.to_owned();
+        Ok(())
+    }
+
+    fn set_options(&self, change: impl FnOnce(&mut MetaxyOptions)) {
+        let state = self.context.state_ref();
+        let mut state = state.write();
+        if let Some(options) = state.config_mut().options_mut().extensions.get_mut::<MetaxyOptions>() {
+            change(options);
+        }
+    }
+
+    async fn plan_statement(&self, statement: Statement) -> Result<LogicalPlan> {
+        match statement {
+            Statement::Statement(statement) => match *statement {
+                SqlStatement::Insert(insert) => match self.insert_target(&insert).await? {
+                    Some(target) => self.plan_insert(target, insert).await,
+                    None => {
+                        self.plan_plain(Statement::Statement(Box::new(SqlStatement::Insert(insert)))).await
+                    }
+                },
+                other => self.plan_plain(Statement::Statement(Box::new(other))).await,
+            },
+            Statement::Explain(explain) => self.plan_explain(explain).await,
+            Statement::Reset(ResetStatement::Variable(name))
+                if name.to_string().to_ascii_lowercase().starts_with("metaxy.") =>
+            {
+                self.reset(&name.to_string().to_ascii_lowercase())
+            }
+            other => self.plan_plain(other).await,
+        }
+    }
+
+    async fn insert_target(
+        &self,
+        insert: &datafusion::sql::sqlparser::ast::Insert,
+    ) -> Result<Option<Target>> {
+        let config = self.context.copied_config();
+        let catalog = &config.options().catalog;
+        insert::target(&self.extension, insert, &catalog.default_catalog, &catalog.default_schema).await
+    }
+
+    async fn plan_insert(
+        &self,
+        target: Target,
+        insert: datafusion::sql::sqlparser::ast::Insert,
+    ) -> Result<LogicalPlan> {
+        insert::check(&insert)?;
+        let Some(query) = insert.source else { return nothing() };
+        let source = self.plan_plain(Statement::Statement(Box::new(SqlStatement::Query(query)))).await?;
+        insert::plan(target, &insert.columns, source).await
+    }
+
+    /// An INSERT into a feature is explained as it would run.
+    async fn plan_explain(&self, explain: ExplainStatement) -> Result<LogicalPlan> {
+        if let Statement::Statement(inner) = explain.statement.as_ref()
+            && let SqlStatement::Insert(insert) = inner.as_ref()
+            && let Some(target) = self.insert_target(insert).await?
+        {
+            let plan = self.plan_insert(target, insert.clone()).await?;
+            return Ok(LogicalPlanBuilder::from(plan)
+                .explain(explain.options.verbose, explain.options.analyze)?
+                .build()?);
+        }
+        self.plan_plain(Statement::Explain(explain)).await
+    }
+
+    fn reset(&self, name: &str) -> Result<LogicalPlan> {
+        use datafusion::config::ExtensionOptions;
+
+        let defaults = self.extension.options().entries();
+        let Some(entry) = defaults.into_iter().find(|entry| entry.key == name) else {
+            return Err(MetaxyError::Config(format!("unknown option {name}")));
+        };
+        let key = name.trim_start_matches("metaxy.");
+        let mut outcome = Ok(());
+        self.set_options(|options| outcome = options.set(key, &entry.value.unwrap_or_default()));
+        outcome?;
+        nothing()
+    }
+
+    /// Opens what planning can't wait for, then lets DataFusion plan.
+    async fn plan_plain(&self, mut statement: Statement) -> Result<LogicalPlan> {
+        let state = self.context.state();
+        let catalog = state.config_options().catalog.default_catalog.clone();
+        for call in resolve_calls(&mut statement) {
+            let store = self.extension.store_or_default(call.store.as_deref(), &catalog)?;
+            self.extension.open_inputs(&store, &call.feature, call.samples).await?;
+        }
+        match state.statement_to_plan(statement.clone()).await {
+            Ok(plan) => {
+                check_data(&plan)?;
+                Ok(plan)
+            }
+            Err(error) => Err(self.explained(error.into(), &statement).await),
+        }
+    }
+
+    /// Says what is wrong with a table that a failed statement names, where that is the cause.
+    async fn explained(&self, error: MetaxyError, statement: &Statement) -> MetaxyError {
+        let state = self.context.state();
+        let Ok(references) = state.resolve_table_references(statement) else {
+            return error;
+        };
+        let catalog = &state.config_options().catalog;
+        for reference in references {
+            let resolved = reference.clone().resolve(&catalog.default_catalog, &catalog.default_schema);
+            let Some(provider) = self.context.catalog(&resolved.catalog) else {
+                let known: Vec<&str> = self.extension.store_names().collect();
+                return MetaxyError::UnknownStore {
+                    store: resolved.catalog.to_string(),
+                    reason: format!("there are {}", known.join(", ")),
+                };
+            };
+            let Some(schema) = provider.schema(&resolved.schema) else { continue };
+            match schema.table(&resolved.table).await {
+                Err(cause) => return cause.into(),
+                Ok(Some(table)) => {
+                    if let Some(table) = table.downcast_ref::<FeatureTable>()
+                        && !table.exists()
+                    {
+                        return table.not_found();
+                    }
+                }
+                Ok(None) => {
+                    if let Some(hint) = self.suggestion(&resolved.catalog, &resolved.table).await {
+                        return hint;
+                    }
+                }
+            }
+        }
+        error
+    }
+
+    async fn suggestion(&self, store: &str, table: &str) -> Option<MetaxyError> {
+        let graph = self.extension.store(store).ok()?.graph().await.ok()?;
+        match graph.lookup(table) {
+            Err(error @ MetaxyError::UnknownFeature { .. }) => {
+                Some(self.elsewhere(store, table).unwrap_or(error))
+            }
+            _ => None,
+        }
+    }
+
+    /// The same feature in another store, if one of those in use has it.
+    fn elsewhere(&self, store: &str, table: &str) -> Option<MetaxyError> {
+        let other = self.extension.store_names().filter(|name| *name != store).find(|name| {
+            let graph = self.extension.store(name).ok().and_then(|store| store.known_graph());
+            graph.is_some_and(|graph| graph.lookup(table).is_ok())
+        })?;
+        Some(MetaxyError::UnknownFeature {
+            feature: table.to_owned(),
+            reason: format!(
+                "store {other} has it: use {other}.{FEATURES_SCHEMA}.{table} or USE STORE {other}"
+            ),
+        })
+    }
+}
+
+fn nothing() -> Result<LogicalPlan> {
+    Ok(LogicalPlan::EmptyRelation(EmptyRelation {
+        produce_one_row: false,
+        schema: Arc::new(Schema::empty().to_dfschema()?),
+    }))
+}
+
+fn writes_feature(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Dml(DmlStatement { op: WriteOp::Insert(_), target, .. }) = plan else {
+        return false;
+    };
+    source_as_provider(target).is_ok_and(|provider| provider.downcast_ref::<FeatureTable>().is_some())
+}
+
+/// A feature that was never written can be planned with, but reading it is an error.
+fn check_data(plan: &LogicalPlan) -> Result<()> {
+    let mut missing = None;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+            && let Some(table) = provider.downcast_ref::<FeatureTable>()
+            && !table.exists()
+        {
+            missing = Some(table.not_found());
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    missing.map_or(Ok(()), Err)
+}

@@ -1,0 +1,14 @@
+//! Stores in a DataFusion session: attaching them, and the statement layer in front of `SessionContext::sql`.
+
+mod attach;
+mod calls;
+mod extension;
+mod insert;
+mod insert_rule;
+mod metaxy_session;
+mod statement;
+
+pub use attach::{SessionContextExt, SessionStateBuilderExt};
+pub use extension::{DescribedStore, Extension};
+pub use metaxy_session::{MetaxySession, SessionOptions};
+pub use statement::MetaxyStatement;

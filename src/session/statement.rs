@@ -1,0 +1,81 @@
+//! Splitting text into statements, ours and DataFusion's.
+
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::dialect::Dialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use crate::error::Result;
+
+/// A parsed statement.
+#[derive(Debug, Clone)]
+pub enum MetaxyStatement {
+    /// `USE STORE name`: the default store of the statements that follow.
+    UseStore(String),
+    /// Anything that DataFusion parses.
+    DataFusion(Box<Statement>),
+}
+
+/// Parses every statement of `sql`.
+pub(super) fn parse(sql: &str, dialect: &dyn Dialect) -> Result<Vec<MetaxyStatement>> {
+    let mut parser = DFParserBuilder::new(sql).with_dialect(dialect).build()?;
+    let mut statements = Vec::new();
+    loop {
+        while parser.parser.consume_token(&Token::SemiColon) {}
+        if parser.parser.peek_token_ref().token == Token::EOF {
+            return Ok(statements);
+        }
+        let statement = match use_store(&mut parser.parser) {
+            Some(name) => MetaxyStatement::UseStore(name),
+            None => MetaxyStatement::DataFusion(Box::new(parser.parse_statement()?)),
+        };
+        statements.push(statement);
+        let next = parser.parser.peek_token_ref();
+        if next.token != Token::SemiColon && next.token != Token::EOF {
+            let message = format!("Expected: end of statement, found: {next}");
+            return Err(datafusion::error::DataFusionError::Plan(message).into());
+        }
+    }
+}
+
+fn use_store(parser: &mut datafusion::sql::sqlparser::parser::Parser<'_>) -> Option<String> {
+    parser
+        .maybe_parse(|parser| {
+            parser.expect_keyword(Keyword::USE)?;
+            let word = parser.parse_identifier()?;
+            if !word.value.eq_ignore_ascii_case("store") || word.quote_style.is_some() {
+                return parser.expected_ref("STORE", parser.peek_token_ref());
+            }
+            parser.parse_identifier().map(|name| name.value)
+        })
+        .ok()
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::sql::sqlparser::dialect::GenericDialect;
+
+    fn shown(sql: &str) -> Vec<String> {
+        parse(sql, &GenericDialect {})
+            .unwrap()
+            .iter()
+            .map(|statement| match statement {
+                MetaxyStatement::UseStore(name) => format!("store {name}"),
+                MetaxyStatement::DataFusion(statement) => statement.to_string(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn ours_and_theirs_in_one_text() {
+        assert_eq!(shown("use store prod; SELECT 1;; USE other"), ["store prod", "SELECT 1", "USE other"]);
+        assert!(shown("-- nothing\n").is_empty());
+    }
+
+    #[test]
+    fn what_follows_a_statement_is_an_error() {
+        assert!(parse("SELECT 1 SELECT 2", &GenericDialect {}).is_err());
+    }
+}

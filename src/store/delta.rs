@@ -1,0 +1,301 @@
+//! Delta Lake as a store: one Delta table per feature below a root folder.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Result as DataFusionResult;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use deltalake::kernel::Metadata;
+use deltalake::{DeltaTable, DeltaTableBuilder};
+use url::Url;
+
+use super::row_order::{FileRanks, RowOrderExec};
+use super::{Append, MetadataStore, RecordedSettings, StoredTable};
+use crate::columns::{PROVENANCE, ROW_ORDER};
+use crate::config::{DeltaLayout, StoreConfig};
+use crate::error::{MetaxyError, Result};
+use crate::model::FeatureKey;
+
+/// Table property under which a table of ours records the hash algorithm.
+pub(crate) const ALGORITHM_PROPERTY: &str = "metaxy.hash_algorithm";
+/// Table property under which a table of ours records how many characters of a hash are kept.
+pub(crate) const LENGTH_PROPERTY: &str = "metaxy.hash_truncation_length";
+
+/// Name under which the scan reports the file of each row, before it becomes the row order.
+const FILE_COLUMN: &str = "__metaxy_file";
+
+/// Feature tables as Delta tables in a folder.
+#[derive(Debug)]
+pub struct DeltaStore {
+    name: String,
+    root: Url,
+    shown_root: String,
+    layout: DeltaLayout,
+    storage_options: HashMap<String, String>,
+}
+
+impl DeltaStore {
+    /// A store below `config.root_path`; the folder need not exist yet.
+    ///
+    /// # Errors
+    /// When `root_path` is missing or not a path or URL that this build can reach.
+    pub fn try_new(config: &StoreConfig) -> Result<Self> {
+        let fail = |reason: String| MetaxyError::Store { store: config.name.clone(), reason };
+        let shown_root = config.require_root_path()?.to_owned();
+        let root = root_url(&shown_root).map_err(fail)?;
+        Ok(Self {
+            name: config.name.clone(),
+            root,
+            shown_root,
+            layout: config.layout,
+            storage_options: config
+                .storage_options
+                .iter()
+                .map(|(key, value)| (key.clone(), value.expose().to_owned()))
+                .collect(),
+        })
+    }
+
+    /// The store's name in the configuration.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The table's path below the root.
+    pub(crate) fn table_path(&self, feature: &FeatureKey) -> String {
+        match self.layout {
+            DeltaLayout::Nested => format!("{}.delta", feature.parts().join("/")),
+            DeltaLayout::Flat => format!("{}.delta", feature.table_name()),
+        }
+    }
+
+    /// A handle to the table, whether it exists or not.
+    pub(crate) fn table(&self, feature: &FeatureKey) -> Result<DeltaTable> {
+        let path = self.table_path(feature);
+        let url = self.root.join(&format!("{path}/")).map_err(|error| MetaxyError::Store {
+            store: self.name.clone(),
+            reason: format!("{path}: {error}"),
+        })?;
+        DeltaTableBuilder::from_url(url)
+            .and_then(|builder| builder.with_storage_options(self.storage_options.clone()).build())
+            .map_err(|error| MetaxyError::delta(&self.name, &path, &error))
+    }
+
+    /// The table at its latest version, or `None` if it has no log.
+    pub(crate) async fn load(&self, feature: &FeatureKey) -> Result<Option<DeltaTable>> {
+        let fail = |error: &_| MetaxyError::delta(&self.name, &self.table_path(feature), error);
+        let mut table = self.table(feature)?;
+        if !table.verify_deltatable_existence().await.map_err(|e| fail(&e))? {
+            return Ok(None);
+        }
+        table.load().await.map_err(|e| fail(&e))?;
+        Ok(Some(table))
+    }
+}
+
+/// The hash settings that a table of ours carries as properties.
+pub(crate) fn recorded_settings(metadata: &Metadata) -> Option<RecordedSettings> {
+    let configuration = metadata.configuration();
+    Some(RecordedSettings {
+        algorithm: configuration.get(ALGORITHM_PROPERTY)?.clone(),
+        length: configuration.get(LENGTH_PROPERTY)?.clone(),
+    })
+}
+
+fn root_url(root: &str) -> std::result::Result<Url, String> {
+    if let Ok(url) = Url::parse(root)
+        && url.scheme().len() > 1
+    {
+        if url.scheme() != "file" {
+            return Err(format!(
+                "root_path: {}:// is not supported by this build, only local folders",
+                url.scheme()
+            ));
+        }
+        let mut url = url;
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        return Ok(url);
+    }
+    let path = std::path::absolute(Path::new(root)).map_err(|error| format!("root_path {root}: {error}"))?;
+    Url::from_directory_path(normalized(&path)).map_err(|()| format!("root_path {root}: not a folder's path"))
+}
+
+/// The path without `.` and `..` parts, so that it compares equal to what the object store reports.
+fn normalized(path: &Path) -> std::path::PathBuf {
+    let mut out = std::path::PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => {
+                out.pop();
+            }
+            std::path::Component::CurDir => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[async_trait]
+impl MetadataStore for DeltaStore {
+    fn kind(&self) -> &'static str {
+        "delta"
+    }
+
+    fn location(&self) -> String {
+        self.shown_root.clone()
+    }
+
+    async fn open(&self, feature: &FeatureKey) -> Result<Option<StoredTable>> {
+        let Some(table) = self.load(feature).await? else {
+            return Ok(None);
+        };
+        let fail = |error: &_| MetaxyError::delta(&self.name, &self.table_path(feature), error);
+        let state = table.snapshot().map_err(|e| fail(&e))?;
+        let recorded = recorded_settings(state.metadata());
+        let sample_version =
+            state.log_data().iter().find_map(|file| super::times::smallest_text(&file.stats()?, PROVENANCE));
+        let provider = DeltaRows::try_new(table).await?;
+        Ok(Some(StoredTable { provider: Arc::new(provider), recorded, sample_version }))
+    }
+
+    async fn append(&self, feature: &FeatureKey, rows: Append) -> Result<u64> {
+        super::delta_commit::append(self, feature, rows).await
+    }
+}
+
+/// All rows of a Delta table, with their row order as a last column.
+#[derive(Debug)]
+struct DeltaRows {
+    table: DeltaTable,
+    schema: SchemaRef,
+}
+
+impl DeltaRows {
+    async fn try_new(table: DeltaTable) -> DataFusionResult<Self> {
+        let rows = table.table_provider().await?;
+        let mut fields: Vec<_> = rows.schema().fields().iter().cloned().collect();
+        fields.push(Arc::new(Field::new(ROW_ORDER, DataType::UInt64, false)));
+        Ok(Self { table, schema: Arc::new(Schema::new(fields)) })
+    }
+}
+
+#[async_trait]
+impl TableProvider for DeltaRows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    /// Reads the table as it is now, not as it was when it was opened: a view that was made earlier must not
+    /// answer from an old version.
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let mut table = self.table.clone();
+        table.update_state().await?;
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let projection = projection.unwrap_or(&all);
+        let order = self.schema.fields().len() - 1;
+        let wants_order = projection.contains(&order);
+        let mut builder = table.table_provider();
+        if wants_order {
+            builder = builder.with_file_column(FILE_COLUMN);
+        }
+        let rows = builder.await?;
+        let current = rows.schema();
+        let mut indices = projection
+            .iter()
+            .filter(|&&i| i != order)
+            .map(|&i| Ok(current.index_of(self.schema.field(i).name())?))
+            .collect::<DataFusionResult<Vec<_>>>()?;
+        let filters = supported(rows.as_ref(), filters)?;
+        if !wants_order {
+            return rows.scan(state, Some(&indices), &filters, limit).await;
+        }
+        indices.push(current.index_of(FILE_COLUMN)?);
+        let scan = rows.scan(state, Some(&indices), &filters, None).await?;
+        let numbered: Arc<dyn ExecutionPlan> =
+            Arc::new(RowOrderExec::new(scan, Arc::new(file_ranks(&table)?)));
+        in_order(numbered, projection, order)
+    }
+}
+
+/// The filters that the table's own provider can use; the others are applied above.
+fn supported(rows: &dyn TableProvider, filters: &[Expr]) -> DataFusionResult<Vec<Expr>> {
+    let support = rows.supports_filters_pushdown(&filters.iter().collect::<Vec<_>>())?;
+    Ok(filters
+        .iter()
+        .zip(support)
+        .filter(|(_, support)| *support != TableProviderFilterPushDown::Unsupported)
+        .map(|(filter, _)| filter.clone())
+        .collect())
+}
+
+/// Moves the row order, which comes last, to where the projection wants it.
+fn in_order(
+    plan: Arc<dyn ExecutionPlan>,
+    projection: &[usize],
+    order: usize,
+) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    use datafusion::physical_expr::expressions::Column;
+    use datafusion::physical_plan::projection::ProjectionExec;
+
+    if projection.last() == Some(&order) {
+        return Ok(plan);
+    }
+    let last = projection.len() - 1;
+    let mut next = 0;
+    let schema = plan.schema();
+    let exprs: Vec<(Arc<dyn datafusion::physical_expr::PhysicalExpr>, String)> = projection
+        .iter()
+        .map(|&i| {
+            let at = if i == order {
+                last
+            } else {
+                next += 1;
+                next - 1
+            };
+            let name = schema.field(at).name().clone();
+            (Arc::new(Column::new(&name, at)) as _, name)
+        })
+        .collect();
+    Ok(Arc::new(ProjectionExec::try_new(exprs, plan)?))
+}
+
+/// Ranks the files by modification time, then path, under the names that the scan reports.
+fn file_ranks(table: &DeltaTable) -> DataFusionResult<FileRanks> {
+    let mut files: Vec<(i64, String)> = table
+        .snapshot()?
+        .log_data()
+        .iter()
+        .map(|file| (file.modification_time(), file.path().into_owned()))
+        .collect();
+    files.sort();
+    let root = table.table_url().as_str().trim_end_matches('/').to_owned();
+    Ok(files
+        .into_iter()
+        .enumerate()
+        .map(|(rank, (_, path))| (format!("{root}/{path}"), rank as u64))
+        .collect())
+}

@@ -1,0 +1,290 @@
+//! Committing staged files to a Delta table, alone or against other writers.
+//!
+//! delta-rs retries a lost commit by itself, but its retry of a lost *creation* would put the loser's schema and
+//! properties on top of the winner's, and it does not look at application transactions. So every commit here is a
+//! single attempt; after a lost one the table is loaded again and everything that depends on it is worked out anew.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use datafusion::arrow::datatypes::Schema;
+use deltalake::kernel::engine::arrow_conversion::TryIntoArrow;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::kernel::{Action, MetadataExt, Protocol, StructType, Transaction};
+use deltalake::logstore::LogStoreRef;
+use deltalake::operations::create::CreateBuilder;
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::{DeltaTable, DeltaTableError};
+use serde_json::json;
+
+use super::delta::{ALGORITHM_PROPERTY, DeltaStore, LENGTH_PROPERTY, recorded_settings};
+use super::delta_schema::{has_naive_time, merge, to_delta};
+use super::delta_stage::Stage;
+use super::{Append, times};
+use crate::error::{MetaxyError, Result};
+use crate::hash::HashSettings;
+use crate::model::FeatureKey;
+
+/// How often a commit is tried against other writers before giving up.
+const ATTEMPTS: u32 = 100;
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Appends rows to the feature's table in one commit, creating it or adding columns as needed.
+pub(crate) async fn append(store: &DeltaStore, feature: &FeatureKey, rows: Append) -> Result<u64> {
+    let Append { schema, rows, settings, id_columns, write_key } = rows;
+    let commit = Commit { store, feature, settings, write_key };
+    let table = store.load(feature).await?;
+    if let Some(table) = &table
+        && commit.was_done(table).await?
+    {
+        return Ok(0);
+    }
+    let log_store = match &table {
+        Some(table) => table.log_store(),
+        None => store.table(feature)?.log_store(),
+    };
+    let latest = match &table {
+        Some(table) => times::latest_time(table).await?,
+        None => None,
+    };
+    let stage =
+        Stage::write(log_store.object_store(None), schema, id_columns, later_than(latest), rows).await?;
+    commit.run(stage, log_store).await
+}
+
+/// The later of now and one microsecond after the latest time of the table.
+fn later_than(latest: Option<i64>) -> DateTime<Utc> {
+    let after = latest.and_then(DateTime::from_timestamp_micros).map(|t| t + TimeDelta::microseconds(1));
+    let now = Utc::now();
+    after.map_or(now, |after| after.max(now))
+}
+
+struct Commit<'a> {
+    store: &'a DeltaStore,
+    feature: &'a FeatureKey,
+    settings: HashSettings,
+    write_key: Option<String>,
+}
+
+impl Commit<'_> {
+    async fn run(&self, mut stage: Stage, log_store: LogStoreRef) -> Result<u64> {
+        if stage.rows() == 0 {
+            return Ok(0);
+        }
+        let mut pause = Duration::from_millis(5);
+        for _ in 0..ATTEMPTS {
+            let table = match self.store.load(self.feature).await {
+                Ok(table) => table,
+                Err(error) => return self.give_up(stage, error).await,
+            };
+            if let Some(table) = &table {
+                match self.was_done(table).await {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        stage.discard().await;
+                        return Ok(0);
+                    }
+                    Err(error) => return self.give_up(stage, error).await,
+                }
+                match times::latest_time(table).await {
+                    Ok(Some(latest)) if stage.time().timestamp_micros() <= latest => {
+                        stage = stage.restamp(later_than(Some(latest))).await?;
+                    }
+                    Ok(_) => {}
+                    Err(error) => return self.give_up(stage, error).await,
+                }
+            }
+            let outcome = match &table {
+                None => self.create(&stage, &log_store).await,
+                Some(table) => self.add(&stage, table).await,
+            };
+            match outcome {
+                Ok(()) => return Ok(stage.rows()),
+                Err(Failure::Final(error)) => return self.give_up(stage, error).await,
+                Err(Failure::Delta(error)) => {
+                    let before = table.as_ref().and_then(DeltaTable::version);
+                    match self.lost(&stage, before, &error).await {
+                        Ok(Lost::No) => return Ok(stage.rows()),
+                        Ok(Lost::Yes) => {}
+                        Err(error) => return self.give_up(stage, error).await,
+                    }
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        let error = self.failure(format!("other writers won {ATTEMPTS} commits in a row; try again"));
+        self.give_up(stage, error).await
+    }
+
+    async fn give_up(&self, stage: Stage, error: MetaxyError) -> Result<u64> {
+        stage.discard().await;
+        Err(error)
+    }
+
+    /// Whether a write with this key is in the table already.
+    async fn was_done(&self, table: &DeltaTable) -> Result<bool> {
+        let Some(transaction) = self.transaction() else {
+            return Ok(false);
+        };
+        let state = table.snapshot().map_err(|e| self.delta(&e))?;
+        let version = state
+            .transaction_version(table.log_store().as_ref(), transaction.app_id)
+            .await
+            .map_err(|e| self.delta(&e))?;
+        Ok(version.is_some())
+    }
+
+    fn transaction(&self) -> Option<Transaction> {
+        self.write_key.as_ref().map(|key| Transaction::new(format!("metaxy/{key}"), 1))
+    }
+
+    async fn create(&self, stage: &Stage, log_store: &LogStoreRef) -> Result<(), Failure> {
+        let schema = to_delta(stage.schema()).map_err(|reason| Failure::Final(self.refused(reason)))?;
+        CreateBuilder::new()
+            .with_log_store(log_store.clone())
+            .with_columns(schema.fields().cloned())
+            .with_raise_if_key_not_exists(false)
+            .with_configuration([
+                (ALGORITHM_PROPERTY, Some(self.settings.algorithm.to_string())),
+                (LENGTH_PROPERTY, Some(self.settings.length.to_string())),
+            ])
+            .with_actions(stage.files().iter().cloned().map(Action::Add))
+            .with_commit_properties(self.properties())
+            .await
+            .map(drop)
+            .map_err(Failure::Delta)
+    }
+
+    async fn add(&self, stage: &Stage, table: &DeltaTable) -> Result<(), Failure> {
+        let state = table.snapshot().map_err(Failure::Delta)?;
+        if let Some(recorded) = recorded_settings(state.metadata()) {
+            recorded.check(self.settings).map_err(|reason| Failure::Final(self.refused(reason)))?;
+        }
+        let mut actions = Vec::new();
+        let stored: Schema = state
+            .schema()
+            .as_ref()
+            .try_into_arrow()
+            .map_err(|error| Failure::Final(self.failure(error.to_string())))?;
+        let merged = merge(&stored, stage.schema()).map_err(|reason| Failure::Final(self.refused(reason)))?;
+        if let Some(merged) = merged {
+            let schema = to_delta(&merged).map_err(|reason| Failure::Final(self.refused(reason)))?;
+            actions.extend(self.evolve(table, &merged, &schema).map_err(Failure::Delta)?);
+        }
+        actions.extend(stage.files().iter().cloned().map(Action::Add));
+        let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+        CommitBuilder::from(self.properties())
+            .with_actions(actions)
+            .build(Some(state), table.log_store(), operation)
+            .await
+            .map(drop)
+            .map_err(Failure::Delta)
+    }
+
+    /// The actions that give a table a wider schema, and the reader version that it needs.
+    fn evolve(
+        &self,
+        table: &DeltaTable,
+        merged: &Schema,
+        schema: &StructType,
+    ) -> Result<Vec<Action>, DeltaTableError> {
+        let state = table.snapshot()?;
+        let mut actions = Vec::new();
+        let known = state.protocol().writer_features().unwrap_or_default();
+        let has_feature = known.iter().any(|feature| feature.to_string() == "timestampNtz");
+        if has_naive_time(merged.fields()) && !has_feature {
+            actions.push(Action::Protocol(with_naive_time(state.protocol())?));
+        }
+        actions.push(Action::Metadata(state.metadata().clone().with_schema(schema)?));
+        Ok(actions)
+    }
+
+    fn properties(&self) -> CommitProperties {
+        let properties = CommitProperties::default().with_max_retries(0);
+        match self.transaction() {
+            Some(transaction) => properties.with_application_transaction(transaction),
+            None => properties,
+        }
+    }
+
+    /// After a failed commit: did it get through all the same, did another writer win, or is it broken?
+    async fn lost(&self, stage: &Stage, before: Option<u64>, error: &DeltaTableError) -> Result<Lost> {
+        let Some(table) = self.store.load(self.feature).await? else {
+            return Err(self.delta(error));
+        };
+        let state = table.snapshot().map_err(|e| self.delta(&e))?;
+        if let Some(file) = stage.files().first()
+            && state.log_data().iter().any(|f| f.path() == file.path.as_str())
+        {
+            return Ok(Lost::No);
+        }
+        if table.version() > before { Ok(Lost::Yes) } else { Err(self.delta(error)) }
+    }
+
+    fn delta(&self, error: &DeltaTableError) -> MetaxyError {
+        MetaxyError::delta(self.store.name(), &self.store.table_path(self.feature), error)
+    }
+
+    fn failure(&self, reason: String) -> MetaxyError {
+        let path = self.store.table_path(self.feature);
+        MetaxyError::Store { store: self.store.name().to_owned(), reason: format!("{path}: {reason}") }
+    }
+
+    fn refused(&self, reason: String) -> MetaxyError {
+        MetaxyError::Write { feature: self.feature.to_string(), reason }
+    }
+}
+
+/// Why a commit did not happen.
+enum Failure {
+    /// Trying again can't help.
+    Final(MetaxyError),
+    /// Delta said no; perhaps another writer was faster.
+    Delta(DeltaTableError),
+}
+
+enum Lost {
+    Yes,
+    No,
+}
+
+/// Reader version 3 and writer version 7 with the feature for times without a time zone, next to what is there.
+fn with_naive_time(protocol: &Protocol) -> Result<Protocol, DeltaTableError> {
+    let names = |features: Option<&[_]>| -> Vec<String> {
+        features
+            .unwrap_or_default()
+            .iter()
+            .map(|f: &delta_kernel::table_features::TableFeature| f.to_string())
+            .collect()
+    };
+    let mut readers = names(protocol.reader_features());
+    let mut writers = names(protocol.writer_features());
+    readers.push("timestampNtz".into());
+    writers.push("timestampNtz".into());
+    // Features that older writer versions imply have to be named once the version is 7.
+    let implied: &[(i32, &str)] = &[
+        (2, "appendOnly"),
+        (2, "invariants"),
+        (3, "checkConstraints"),
+        (4, "changeDataFeed"),
+        (4, "generatedColumns"),
+        (6, "identityColumns"),
+    ];
+    if protocol.min_writer_version() < 7 {
+        writers.extend(
+            implied
+                .iter()
+                .filter(|(version, _)| *version <= protocol.min_writer_version())
+                .map(|(_, name)| (*name).to_owned()),
+        );
+    }
+    let value = json!({
+        "minReaderVersion": 3,
+        "minWriterVersion": 7,
+        "readerFeatures": readers,
+        "writerFeatures": writers,
+    });
+    Ok(serde_json::from_value(value)?)
+}

@@ -1,0 +1,190 @@
+//! Parquet files that are written but not yet part of a Delta table.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use datafusion::arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::error::DataFusionError;
+use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::file::properties::WriterProperties;
+use delta_kernel::table_properties::DataSkippingNumIndexedCols;
+use deltalake::DeltaTableError;
+use deltalake::kernel::Add;
+use deltalake::operations::write::writer::{DeltaWriter, WriterConfig};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::columns::{SYSTEM_COLUMNS, UPDATED_AT};
+use crate::error::Result;
+
+/// A file is closed when it has about this many bytes.
+const FILE_SIZE: Option<NonZeroU64> = NonZeroU64::new(512 * 1024 * 1024);
+/// User columns that get statistics besides the ids; Delta's own default is 32 columns in all.
+const USER_STATISTICS: usize = 24;
+
+/// Files in the table's folder that no log entry names yet.
+pub(crate) struct Stage {
+    store: Arc<dyn ObjectStore>,
+    schema: SchemaRef,
+    id_columns: Vec<String>,
+    files: Vec<Add>,
+    rows: u64,
+    time: DateTime<Utc>,
+}
+
+impl Stage {
+    /// Writes all rows; on an error nothing stays behind.
+    pub(crate) async fn write(
+        store: Arc<dyn ObjectStore>,
+        schema: SchemaRef,
+        id_columns: Vec<String>,
+        time: DateTime<Utc>,
+        mut rows: BoxStream<'static, Result<RecordBatch>>,
+    ) -> Result<Self> {
+        let mut stage = Self { store, schema, id_columns, files: Vec::new(), rows: 0, time };
+        let mut writer = None;
+        loop {
+            let written = match rows.next().await {
+                None => break,
+                Some(Err(error)) => Err(error),
+                Some(Ok(batch)) if batch.num_rows() == 0 => continue,
+                Some(Ok(batch)) => {
+                    stage.rows += batch.num_rows() as u64;
+                    let batch = stage.stamped(&batch)?;
+                    writer.get_or_insert_with(|| stage.writer()).write(&batch).await.map_err(delta)
+                }
+            };
+            if let Err(error) = written {
+                if let Some(writer) = writer {
+                    writer.abort().await.map_err(delta)?;
+                }
+                return Err(error);
+            }
+        }
+        if let Some(writer) = writer {
+            stage.files = writer.close().await.map_err(delta)?;
+        }
+        Ok(stage)
+    }
+
+    /// How many rows are staged.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The `metaxy_updated_at` of the staged rows.
+    pub(crate) fn time(&self) -> DateTime<Utc> {
+        self.time
+    }
+
+    /// The staged files as log entries.
+    pub(crate) fn files(&self) -> &[Add] {
+        &self.files
+    }
+
+    /// The staged columns.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Writes the staged rows again with a later `metaxy_updated_at`; the query that made them is not run again.
+    pub(crate) async fn restamp(self, time: DateTime<Utc>) -> Result<Self> {
+        let files = self.files.clone();
+        let store = Arc::clone(&self.store);
+        let rows = futures::stream::iter(files)
+            .then(move |file| read(Arc::clone(&store), file))
+            .try_flatten()
+            .boxed();
+        let restamped = Self::write(
+            Arc::clone(&self.store),
+            Arc::clone(&self.schema),
+            self.id_columns.clone(),
+            time,
+            rows,
+        )
+        .await?;
+        self.discard().await;
+        Ok(restamped)
+    }
+
+    /// Removes the staged files. A file that can't be removed is harmless: no log entry names it.
+    pub(crate) async fn discard(self) {
+        for file in &self.files {
+            if let Err(error) = self.store.delete(&Path::from(file.path.as_str())).await {
+                log::debug!("staged file {} stays behind: {error}", file.path);
+            }
+        }
+    }
+
+    fn stamped(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let columns = batch
+            .columns()
+            .iter()
+            .zip(batch.schema().fields())
+            .map(|(column, field)| {
+                if field.name() == UPDATED_AT {
+                    let time = self.time.timestamp_micros();
+                    let times = TimestampMicrosecondArray::from_value(time, batch.num_rows());
+                    Arc::new(times.with_timezone("UTC")) as ArrayRef
+                } else {
+                    Arc::clone(column)
+                }
+            })
+            .collect();
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(DataFusionError::from)?)
+    }
+
+    fn writer(&self) -> DeltaWriter {
+        let properties =
+            WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+        let config = WriterConfig::new(
+            Arc::clone(&self.schema),
+            Vec::new(),
+            Some(properties),
+            FILE_SIZE,
+            None,
+            DataSkippingNumIndexedCols::NumColumns(0),
+            Some(self.statistics_columns()),
+        );
+        DeltaWriter::new(Arc::clone(&self.store), config)
+    }
+
+    /// Ids, system columns and the first user columns: what prunes files and bounds times.
+    fn statistics_columns(&self) -> Vec<String> {
+        let plain = |data_type: &DataType| !data_type.is_nested() && *data_type != DataType::Binary;
+        let mut columns = self.id_columns.clone();
+        let mut user = 0;
+        for field in self.schema.fields().iter().filter(|f| plain(f.data_type())) {
+            if columns.contains(field.name()) {
+                continue;
+            }
+            if SYSTEM_COLUMNS.contains(&field.name().as_str()) {
+                columns.push(field.name().clone());
+            } else if user < USER_STATISTICS {
+                user += 1;
+                columns.push(field.name().clone());
+            }
+        }
+        columns
+    }
+}
+
+/// Reads a staged file whole: it is only read when another writer was faster.
+async fn read(store: Arc<dyn ObjectStore>, file: Add) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let fail = |error: object_store::Error| DataFusionError::ObjectStore(Box::new(error));
+    let bytes =
+        store.get(&Path::from(file.path.as_str())).await.map_err(fail)?.bytes().await.map_err(fail)?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+        .and_then(ParquetRecordBatchReaderBuilder::build)
+        .map_err(DataFusionError::from)?;
+    Ok(futures::stream::iter(reader).map_err(|error| DataFusionError::from(error).into()).boxed())
+}
+
+fn delta(error: DeltaTableError) -> crate::error::MetaxyError {
+    DataFusionError::from(error).into()
+}

@@ -1,0 +1,331 @@
+//! The physical operator that keeps the latest row of each id and drops it when that row is a deletion.
+//!
+//! A window function or an aggregate per column would sort or copy every column of every row. Here rows are
+//! grouped by id once, and whole batches pass through untouched where no id occurs twice.
+
+use std::fmt::{self, Formatter};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray, BooleanArray, BooleanBufferBuilder, RecordBatch};
+use datafusion::arrow::buffer::BooleanBuffer;
+use datafusion::arrow::compute::{cast, filter_record_batch};
+use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit, TimestampMicrosecondType, UInt64Type};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, internal_err};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
+use datafusion::physical_plan::aggregates::order::GroupOrdering;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, Distribution, ExecutionPlan,
+    ExecutionPlanProperties, InputDistributionRequirements, Partitioning, PlanProperties,
+    ReplaceChildrenOptions,
+};
+use futures::{StreamExt, TryStreamExt};
+
+/// Where the operator finds what it needs in its input; all are column indices.
+#[derive(Debug, Clone)]
+pub struct LatestColumns {
+    /// The columns that identify a sample, and, with feature history, the feature version.
+    pub ids: Vec<usize>,
+    /// Time of the write.
+    pub updated_at: Option<usize>,
+    /// Time of the deletion; NULL in live rows.
+    pub deleted_at: Option<usize>,
+    /// What decides between rows of one time.
+    pub row_order: Option<usize>,
+    /// The columns to give out, in order.
+    pub output: Vec<usize>,
+}
+
+/// Keeps, per id, the row with the greatest `coalesce(deleted_at, updated_at)` (NULL is smallest; ties go to the
+/// greater row order), and of these the live ones.
+#[derive(Debug)]
+pub struct LatestExec {
+    input: Arc<dyn ExecutionPlan>,
+    columns: LatestColumns,
+    keep_deleted: bool,
+    metrics: ExecutionPlanMetricsSet,
+    properties: Arc<PlanProperties>,
+}
+
+impl LatestExec {
+    /// Builds the operator over `input`; with `keep_deleted` the latest row is kept even if it is a deletion.
+    ///
+    /// # Errors
+    /// When an index is outside the input's schema.
+    pub fn try_new(
+        input: Arc<dyn ExecutionPlan>,
+        columns: LatestColumns,
+        keep_deleted: bool,
+    ) -> Result<Self> {
+        let schema = Arc::new(input.schema().project(&columns.output)?);
+        let partitioning = output_partitioning(input.output_partitioning(), &columns, &schema);
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            partitioning,
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        Ok(Self {
+            input,
+            columns,
+            keep_deleted,
+            metrics: ExecutionPlanMetricsSet::new(),
+            properties: Arc::new(properties),
+        })
+    }
+
+    fn id_exprs(&self) -> Vec<Arc<dyn PhysicalExpr>> {
+        let schema = self.input.schema();
+        self.columns
+            .ids
+            .iter()
+            .map(|&i| Arc::new(Column::new(schema.field(i).name(), i)) as Arc<dyn PhysicalExpr>)
+            .collect()
+    }
+}
+
+/// Rows stay in their partition, so a hash partitioning on columns that are given out holds for the output too.
+fn output_partitioning(input: &Partitioning, columns: &LatestColumns, schema: &Schema) -> Partitioning {
+    if let Partitioning::Hash(exprs, count) = input {
+        let moved: Option<Vec<Arc<dyn PhysicalExpr>>> = exprs
+            .iter()
+            .map(|expr| {
+                let column = expr.downcast_ref::<Column>()?;
+                let at = columns.output.iter().position(|&i| i == column.index())?;
+                Some(Arc::new(Column::new(schema.field(at).name(), at)) as Arc<dyn PhysicalExpr>)
+            })
+            .collect();
+        if let Some(moved) = moved {
+            return Partitioning::Hash(moved, *count);
+        }
+    }
+    Partitioning::UnknownPartitioning(input.partition_count())
+}
+
+impl DisplayAs for LatestExec {
+    fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
+        let schema = self.input.schema();
+        let ids = self.columns.ids.iter().map(|&i| schema.field(i).name().as_str()).collect::<Vec<_>>();
+        match t {
+            DisplayFormatType::TreeRender => write!(f, "by={}", ids.join(", ")),
+            _ => write!(f, "LatestExec: by=[{}]", ids.join(", ")),
+        }
+    }
+}
+
+impl ExecutionPlan for LatestExec {
+    fn name(&self) -> &'static str {
+        "LatestExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
+        InputDistributionRequirements::new(vec![Distribution::KeyPartitioned(self.id_exprs())])
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        for expr in self.id_exprs() {
+            f(&expr)?;
+        }
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let [input] = <[Arc<dyn ExecutionPlan>; 1]>::try_from(children)
+            .map_err(|c| datafusion::common::internal_datafusion_err!("LatestExec: {} inputs", c.len()))?;
+        Ok(Arc::new(Self::try_new(input, self.columns.clone(), self.keep_deleted)?))
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let input = self.input.execute(partition, Arc::clone(&context))?;
+        let reservation =
+            MemoryConsumer::new(format!("LatestExec[{partition}]")).register(context.memory_pool());
+        let ids = Arc::new(self.input.schema().project(&self.columns.ids)?);
+        let state = Latest {
+            columns: self.columns.clone(),
+            keep_deleted: self.keep_deleted,
+            groups: new_group_values(ids, &GroupOrdering::None)?,
+            best: Vec::new(),
+            batches: Vec::new(),
+            reservation,
+            metrics: BaselineMetrics::new(&self.metrics, partition),
+        };
+        let stream = futures::stream::once(state.run(input)).try_flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}
+
+/// The best row of an id so far.
+#[derive(Clone, Copy)]
+struct Best {
+    time: i64,
+    order: u64,
+    batch: u32,
+    row: u32,
+}
+
+/// A batch that waits for the end of the input.
+struct Held {
+    rows: RecordBatch,
+    /// Rows that may be given out; `None` while that is all of them.
+    keep: Option<BooleanBufferBuilder>,
+}
+
+impl Held {
+    fn drop_row(&mut self, row: u32) {
+        let rows = self.rows.num_rows();
+        let keep = self.keep.get_or_insert_with(|| {
+            let mut all = BooleanBufferBuilder::new(rows);
+            all.append_n(rows, true);
+            all
+        });
+        keep.set_bit(row as usize, false);
+    }
+}
+
+struct Latest {
+    columns: LatestColumns,
+    keep_deleted: bool,
+    groups: Box<dyn GroupValues>,
+    best: Vec<Best>,
+    batches: Vec<Held>,
+    reservation: MemoryReservation,
+    metrics: BaselineMetrics,
+}
+
+impl Latest {
+    async fn run(
+        mut self,
+        mut input: SendableRecordBatchStream,
+    ) -> Result<futures::stream::BoxStream<'static, Result<RecordBatch>>> {
+        let mut groups = Vec::new();
+        while let Some(batch) = input.next().await.transpose()? {
+            let timer = self.metrics.elapsed_compute().clone();
+            let _timer = timer.timer();
+            self.add(&batch, &mut groups)?;
+        }
+        drop(input);
+        let Self { batches, reservation, metrics, .. } = self;
+        let stream = futures::stream::iter(batches).map(move |held| {
+            // The reservation lives as long as the batches do.
+            let _held = &reservation;
+            let rows = match held.keep {
+                None => held.rows,
+                Some(mut keep) => filter_record_batch(&held.rows, &BooleanArray::new(keep.finish(), None))?,
+            };
+            metrics.record_output(rows.num_rows());
+            Ok(rows)
+        });
+        Ok(stream.try_filter(|rows| futures::future::ready(rows.num_rows() > 0)).boxed())
+    }
+
+    fn add(&mut self, batch: &RecordBatch, groups: &mut Vec<usize>) -> Result<()> {
+        let ids: Vec<_> = self.columns.ids.iter().map(|&i| Arc::clone(batch.column(i))).collect();
+        let before = self.groups.size();
+        self.groups.intern(&ids, groups)?;
+        let times = self.times(batch)?;
+        let orders = match self.columns.row_order {
+            Some(i) => batch.column(i).as_primitive_opt::<UInt64Type>().cloned(),
+            None => None,
+        };
+        let rows = batch.project(&self.columns.output)?;
+        self.reservation.try_grow(
+            rows.get_array_memory_size()
+                + self.groups.size().saturating_sub(before)
+                + rows.num_rows() * size_of::<Best>(),
+        )?;
+        let at = self.batches.len() as u32;
+        let mut held = Held { rows, keep: None };
+        if !self.keep_deleted
+            && let Some(i) = self.columns.deleted_at
+            && batch.column(i).null_count() < batch.num_rows()
+        {
+            let live = match batch.column(i).nulls() {
+                Some(nulls) => !nulls.inner(),
+                None => BooleanBuffer::new_unset(batch.num_rows()),
+            };
+            let mut keep = BooleanBufferBuilder::new(live.len());
+            keep.append_buffer(&live);
+            held.keep = Some(keep);
+        }
+        self.batches.push(held);
+        for (row, &group) in groups.iter().enumerate() {
+            let candidate = Best {
+                time: times.as_ref().map_or(i64::MIN, |t| t[row]),
+                order: orders.as_ref().map_or(0, |o| o.value(row)),
+                batch: at,
+                row: row as u32,
+            };
+            if group == self.best.len() {
+                self.best.push(candidate);
+                continue;
+            }
+            let Some(best) = self.best.get_mut(group) else {
+                return internal_err!("LatestExec: group {group} out of order");
+            };
+            let loser = if (candidate.time, candidate.order) >= (best.time, best.order) {
+                std::mem::replace(best, candidate)
+            } else {
+                candidate
+            };
+            self.batches[loser.batch as usize].drop_row(loser.row);
+        }
+        Ok(())
+    }
+
+    /// `coalesce(deleted_at, updated_at)` in microseconds, NULL as the smallest number.
+    fn times(&self, batch: &RecordBatch) -> Result<Option<Vec<i64>>> {
+        let mut times: Option<Vec<i64>> = None;
+        for index in [self.columns.updated_at, self.columns.deleted_at].into_iter().flatten() {
+            let column = batch.column(index);
+            if column.null_count() == column.len() {
+                continue;
+            }
+            let micros = cast(column, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+            let micros = micros.as_primitive::<TimestampMicrosecondType>();
+            match &mut times {
+                None => times = Some(micros.iter().map(|t| t.unwrap_or(i64::MIN)).collect()),
+                Some(times) => {
+                    for (time, value) in times.iter_mut().zip(micros.iter()) {
+                        if let Some(value) = value {
+                            *time = value;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(times)
+    }
+}

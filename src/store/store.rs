@@ -1,0 +1,389 @@
+//! A store as its users see it: features by key, with reading, writing and increments.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use chrono::Utc;
+use datafusion::arrow::array::{AsArray, StringArray};
+use datafusion::catalog::TableProvider;
+use datafusion::dataframe::DataFrame;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::col;
+use datafusion::prelude::SessionContext;
+use futures::StreamExt;
+
+use super::prepare::{Preparer, Stamp};
+use super::system::{FEATURE_VERSIONS, definitions};
+use super::table::View;
+use super::{
+    Append, DeltaStore, FeatureTable, MemoryStore, MetadataStore, StoredTable, WriteOptions, WriteReport,
+};
+use crate::columns::PROVENANCE;
+use crate::config::{StoreConfig, StoreKind};
+use crate::error::{MetaxyError, Result};
+use crate::hash::{HashAlgorithm, HashSettings};
+use crate::model::{FeatureDefinition, FeatureGraph, FeatureKey};
+use crate::update::{IncrementInputs, IncrementOptions, LowerComparison, increment};
+
+/// Messages for the user that are no errors, collected until somebody shows them.
+#[derive(Debug, Clone, Default)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    /// Adds a message, and writes it to the log.
+    pub fn push(&self, message: impl Into<String>) {
+        let message = message.into();
+        log::warn!("{message}");
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+    }
+
+    /// The messages since the last call.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A named store with the features that are known in it.
+///
+/// Definitions given by the caller come first; those that were pushed to the store fill in the rest.
+#[derive(Debug)]
+pub struct Store {
+    name: String,
+    backend: Arc<dyn MetadataStore>,
+    settings: HashSettings,
+    definitions: Vec<FeatureDefinition>,
+    graph: RwLock<Option<Arc<FeatureGraph>>>,
+    warnings: Warnings,
+}
+
+impl Store {
+    /// A store over any [`MetadataStore`], with the definitions that its user declares.
+    pub fn new(
+        name: impl Into<String>,
+        backend: Arc<dyn MetadataStore>,
+        settings: HashSettings,
+        definitions: Vec<FeatureDefinition>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            backend,
+            settings,
+            definitions,
+            graph: RwLock::new(None),
+            warnings: Warnings::default(),
+        }
+    }
+
+    /// A store as the configuration describes it.
+    ///
+    /// # Errors
+    /// A kind of store that this build does not have, or settings that it can't use.
+    pub fn from_config(
+        config: &StoreConfig,
+        hash_length: usize,
+        definitions: Vec<FeatureDefinition>,
+        warnings: Warnings,
+    ) -> Result<Self> {
+        let backend: Arc<dyn MetadataStore> = match &config.kind {
+            StoreKind::Delta => Arc::new(DeltaStore::try_new(config)?),
+            StoreKind::Memory => Arc::new(MemoryStore::new()),
+            StoreKind::Other(kind) => {
+                return Err(MetaxyError::Store {
+                    store: config.name.clone(),
+                    reason: format!("type {kind:?} is not supported by this build; it has delta and memory"),
+                });
+            }
+        };
+        let algorithm = match &config.hash_algorithm {
+            Some(name) => name.parse::<HashAlgorithm>().map_err(|error| MetaxyError::Store {
+                store: config.name.clone(),
+                reason: format!("hash_algorithm: {error}"),
+            })?,
+            None => HashAlgorithm::XxHash32,
+        };
+        for warning in &config.warnings {
+            warnings.push(warning);
+        }
+        let settings = HashSettings::new(algorithm, hash_length)?;
+        Ok(Self { warnings, ..Self::new(&config.name, backend, settings, definitions) })
+    }
+
+    /// The store's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How versions are hashed in this store.
+    pub fn settings(&self) -> HashSettings {
+        self.settings
+    }
+
+    /// The kind of the store, as in `type = "delta"`.
+    pub fn kind(&self) -> &'static str {
+        self.backend.kind()
+    }
+
+    /// Where the store is.
+    pub fn location(&self) -> String {
+        self.backend.location()
+    }
+
+    /// The features known in this store; read from it at the first call.
+    ///
+    /// # Errors
+    /// The store's system tables can't be read, or definitions do not fit together.
+    pub async fn graph(&self) -> Result<Arc<FeatureGraph>> {
+        match self.known_graph() {
+            Some(graph) => Ok(graph),
+            None => self.refresh().await,
+        }
+    }
+
+    /// The features as they were last read, without looking into the store.
+    pub fn known_graph(&self) -> Option<Arc<FeatureGraph>> {
+        self.graph.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the definitions in the store again.
+    ///
+    /// # Errors
+    /// As [`graph`](Self::graph).
+    pub async fn refresh(&self) -> Result<Arc<FeatureGraph>> {
+        let mut skipped = Vec::new();
+        let pushed = definitions(&self.name, self.backend.as_ref(), &mut skipped).await?;
+        for message in skipped {
+            self.warnings.push(message);
+        }
+        let mut all = self.definitions.clone();
+        all.extend(pushed.into_iter().filter(|p| self.definitions.iter().all(|own| own.key() != p.key())));
+        let graph = Arc::new(FeatureGraph::new(all, self.settings.length)?);
+        *self.graph.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&graph));
+        Ok(graph)
+    }
+
+    /// The definition of a feature, by key (`a/b`) or table name (`a__b`).
+    ///
+    /// # Errors
+    /// No such feature; the message suggests one that is spelled alike.
+    pub async fn feature(&self, name: &str) -> Result<Arc<FeatureDefinition>> {
+        Ok(Arc::clone(self.graph().await?.lookup(name)?))
+    }
+
+    /// The latest live rows of a feature at its current version, as a table.
+    ///
+    /// # Errors
+    /// The table can't be opened, or was written under other hash settings.
+    pub async fn current_table(
+        self: &Arc<Self>,
+        definition: &Arc<FeatureDefinition>,
+    ) -> Result<FeatureTable> {
+        let feature_version = self.graph().await?.feature_version(definition.key())?;
+        let stored = self.open(definition.key()).await?;
+        let view = View::Current { feature_version };
+        Ok(FeatureTable::new(Arc::clone(self), Arc::clone(definition), stored, view))
+    }
+
+    /// Every row ever written to a feature, as a table.
+    ///
+    /// # Errors
+    /// As [`current_table`](Self::current_table).
+    pub async fn history_table(
+        self: &Arc<Self>,
+        definition: &Arc<FeatureDefinition>,
+    ) -> Result<FeatureTable> {
+        let stored = self.open(definition.key()).await?;
+        Ok(FeatureTable::new(Arc::clone(self), Arc::clone(definition), stored, View::History))
+    }
+
+    /// The store's record of pushed definitions, if there is one.
+    ///
+    /// # Errors
+    /// The table can't be opened.
+    pub async fn feature_versions(&self) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(self.backend.open(&FeatureKey::parse(FEATURE_VERSIONS)?).await?.map(|table| table.provider))
+    }
+
+    /// The latest live rows of a feature.
+    ///
+    /// # Errors
+    /// An unknown feature, or one without data here.
+    pub async fn read(self: &Arc<Self>, context: &SessionContext, feature: &str) -> Result<DataFrame> {
+        let table = self.current_table(&self.feature(feature).await?).await?;
+        if !table.exists() {
+            return Err(table.not_found());
+        }
+        Ok(context.read_table(Arc::new(table))?)
+    }
+
+    /// The increment of a feature: which samples are new, stale or orphaned.
+    ///
+    /// # Errors
+    /// An unknown feature, a required parent without data, and all that [`increment`] refuses.
+    pub async fn resolve_update(
+        self: &Arc<Self>,
+        context: &SessionContext,
+        feature: &str,
+        options: &IncrementOptions,
+    ) -> Result<DataFrame> {
+        let definition = self.feature(feature).await?;
+        let inputs = self.inputs(definition.key(), options.samples.is_some()).await?;
+        let plan = increment(&inputs, options)?;
+        let mut state = context.state();
+        if !state.optimizers().iter().any(|rule| rule.name() == "metaxy_lower_comparison") {
+            state = datafusion::execution::session_state::SessionStateBuilder::new_from_existing(state)
+                .with_optimizer_rule(Arc::new(LowerComparison))
+                .build();
+        }
+        Ok(DataFrame::new(state, plan))
+    }
+
+    /// Writes rows: columns match by name, `metaxy_provenance_by_field` is required, system columns are added.
+    ///
+    /// # Errors
+    /// Rows that break a rule (nothing is written then), or a store that can't be written.
+    pub async fn write(
+        self: &Arc<Self>,
+        feature: &str,
+        rows: DataFrame,
+        options: &WriteOptions,
+    ) -> Result<WriteReport> {
+        let definition = self.feature(feature).await?;
+        let stream = rows.execute_stream().await?;
+        self.write_rows(&definition, stream, options).await
+    }
+
+    /// As [`write`](Self::write), for rows that are a stream already.
+    pub(crate) async fn write_rows(
+        &self,
+        definition: &Arc<FeatureDefinition>,
+        rows: SendableRecordBatchStream,
+        options: &WriteOptions,
+    ) -> Result<WriteReport> {
+        let graph = self.graph().await?;
+        let stamp = Stamp {
+            feature_version: graph.feature_version(definition.key())?,
+            project_version: graph.project_version(&definition.project)?,
+            now: Utc::now(),
+            settings: self.settings,
+            options: options.clone(),
+        };
+        let stored = self.open(definition.key()).await?.map(|table| table.provider.schema());
+        let preparer = Preparer::try_new(definition, stamp, &rows.schema(), stored.as_deref())?;
+        let append = Append {
+            schema: preparer.schema(),
+            rows: prepared(preparer, rows),
+            settings: self.settings,
+            id_columns: definition.spec.id_columns.clone(),
+            write_key: options.write_key.clone(),
+        };
+        Ok(WriteReport { rows: self.backend.append(definition.key(), append).await? })
+    }
+
+    /// What an increment of the feature is computed from; with `samples` no parent is needed.
+    ///
+    /// # Errors
+    /// An unknown feature or parent, or a required parent without data.
+    pub async fn inputs(self: &Arc<Self>, feature: &FeatureKey, samples: bool) -> Result<IncrementInputs> {
+        let graph = self.graph().await?;
+        let plan = graph.plan(feature)?;
+        let mut parents: Vec<Option<Arc<dyn TableProvider>>> = Vec::new();
+        for parent in &plan.parents {
+            if samples {
+                parents.push(None);
+                continue;
+            }
+            let table = self.current_table(&parent.definition).await?;
+            if table.exists() {
+                parents.push(Some(Arc::new(table)));
+            } else if parent.dep.optional {
+                parents.push(None);
+            } else {
+                return Err(MetaxyError::FeatureNotFound {
+                    feature: parent.dep.feature.to_string(),
+                    stores: vec![format!("store {}", self.name)],
+                    reason: format!("{feature} is computed from it; write it first"),
+                });
+            }
+        }
+        let current = self.current_table(&plan.feature).await?;
+        let current = current.exists().then(|| Arc::new(current) as Arc<dyn TableProvider>);
+        Ok(IncrementInputs { plan, settings: self.settings, parents, current })
+    }
+
+    pub(crate) fn not_found(&self, feature: &FeatureKey) -> MetaxyError {
+        MetaxyError::FeatureNotFound {
+            feature: feature.to_string(),
+            stores: vec![format!("store {}", self.name)],
+            reason: "nothing has been written to it yet".into(),
+        }
+    }
+
+    /// Opens a feature's table and makes sure that it was written under this store's hash settings.
+    async fn open(&self, feature: &FeatureKey) -> Result<Option<StoredTable>> {
+        let Some(table) = self.backend.open(feature).await? else {
+            return Ok(None);
+        };
+        let fail = |reason: String| MetaxyError::Store {
+            store: self.name.clone(),
+            reason: format!("feature {feature}: {reason}"),
+        };
+        match &table.recorded {
+            Some(recorded) => recorded.check(self.settings).map_err(fail)?,
+            None => {
+                let sample = match &table.sample_version {
+                    Some(sample) => Some(sample.clone()),
+                    None => stored_version(&table).await?,
+                };
+                if let Some(sample) = sample.filter(|s| !self.settings.looks_like(s)) {
+                    return Err(fail(format!(
+                        "its stored versions look like {sample:?}, which hash_algorithm = {:?} with \
+                         hash_truncation_length = {} can't produce; set them to what the table was written with",
+                        self.settings.algorithm.name(),
+                        self.settings.length
+                    )));
+                }
+            }
+        }
+        Ok(Some(table))
+    }
+}
+
+/// One stored provenance, for tables whose statistics do not have it.
+async fn stored_version(table: &StoredTable) -> Result<Option<String>> {
+    if table.provider.schema().field_with_name(PROVENANCE).is_err() {
+        return Ok(None);
+    }
+    let rows = SessionContext::new()
+        .read_table(Arc::clone(&table.provider))?
+        .select(vec![
+            datafusion::logical_expr::cast(col(PROVENANCE), datafusion::arrow::datatypes::DataType::Utf8)
+                .alias(PROVENANCE),
+        ])?
+        .filter(col(PROVENANCE).is_not_null())?
+        .limit(0, Some(1))?
+        .collect()
+        .await?;
+    let first = |values: &StringArray| values.iter().flatten().next().map(str::to_owned);
+    Ok(rows.iter().find_map(|batch| first(batch.column(0).as_string::<i32>())))
+}
+
+/// The prepared rows; at the end, an error if any of them was refused.
+fn prepared(
+    preparer: Preparer,
+    rows: SendableRecordBatchStream,
+) -> futures::stream::BoxStream<'static, Result<datafusion::arrow::array::RecordBatch>> {
+    futures::stream::unfold(Some((preparer, rows)), |state| async move {
+        let (mut preparer, mut rows) = state?;
+        loop {
+            match rows.next().await {
+                Some(Ok(batch)) => match preparer.batch(&batch) {
+                    Ok(Some(batch)) => return Some((Ok(batch), Some((preparer, rows)))),
+                    Ok(None) => {}
+                    Err(error) => return Some((Err(error), None)),
+                },
+                Some(Err(error)) => return Some((Err(error.into()), None)),
+                None => return preparer.finish().err().map(|error| (Err(error), None)),
+            }
+        }
+    })
+    .boxed()
+}

@@ -1,0 +1,289 @@
+//! A feature as a table: its latest live rows, or its whole history.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{DFSchema, Result, plan_err};
+use datafusion::datasource::sink::DataSinkExec;
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, col, lit};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::filter::FilterExec;
+
+use super::latest::{LatestColumns, LatestExec};
+use super::write::FeatureSink;
+use super::{Store, StoredTable};
+use crate::columns::{DELETED_AT, FEATURE_VERSION, ROW_ORDER, SYSTEM_COLUMNS, UPDATED_AT, is_system};
+use crate::error::MetaxyError;
+use crate::model::FeatureDefinition;
+
+/// Which rows of a feature a table shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum View {
+    /// The latest live row of each sample at one feature version.
+    Current {
+        /// The feature version whose rows count.
+        feature_version: String,
+    },
+    /// Every row ever written, deleted ones and old versions included.
+    History,
+}
+
+/// A feature of a store as a DataFusion table.
+///
+/// Inserting into it is a write: columns match by name, system columns are added, and rows are checked.
+#[derive(Clone)]
+pub struct FeatureTable {
+    store: Arc<Store>,
+    definition: Arc<FeatureDefinition>,
+    stored: Option<StoredTable>,
+    view: View,
+    schema: SchemaRef,
+    by_name: bool,
+}
+
+impl fmt::Debug for FeatureTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FeatureTable({} in {}, {:?})", self.definition.spec.key, self.store.name(), self.view)
+    }
+}
+
+impl FeatureTable {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        definition: Arc<FeatureDefinition>,
+        stored: Option<StoredTable>,
+        view: View,
+    ) -> Self {
+        let schema = shown_schema(stored.as_ref(), &definition);
+        Self { store, definition, stored, view, schema, by_name: false }
+    }
+
+    /// The feature's definition.
+    pub fn definition(&self) -> &Arc<FeatureDefinition> {
+        &self.definition
+    }
+
+    /// This table for an INSERT whose columns keep their own names.
+    pub(crate) fn by_name(mut self) -> Self {
+        self.by_name = true;
+        self
+    }
+
+    /// Whether rows for this table carry the names that their author gave them.
+    pub(crate) fn is_by_name(&self) -> bool {
+        self.by_name
+    }
+
+    /// Whether anything was ever written to the feature in this store.
+    pub fn exists(&self) -> bool {
+        self.stored.is_some()
+    }
+
+    /// The error for reading a feature that has no data.
+    pub fn not_found(&self) -> MetaxyError {
+        self.store.not_found(&self.definition.spec.key)
+    }
+
+    fn is_id(&self, name: &str) -> bool {
+        self.definition.spec.id_columns.iter().any(|id| id == name)
+    }
+
+    async fn scan_current(
+        &self,
+        stored: &StoredTable,
+        feature_version: &str,
+        state: &dyn Session,
+        projection: &[usize],
+        filters: &[Expr],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let inner = stored.provider.schema();
+        let mut read: Vec<usize> = Vec::new();
+        let mut take = |name: &str| -> Option<usize> {
+            let index = inner.index_of(name).ok()?;
+            Some(read.iter().position(|&i| i == index).unwrap_or_else(|| {
+                read.push(index);
+                read.len() - 1
+            }))
+        };
+        let mut ids = Vec::new();
+        for id in &self.definition.spec.id_columns {
+            match take(id) {
+                Some(index) => ids.push(index),
+                None => {
+                    return Err(MetaxyError::Store {
+                        store: self.store.name().to_owned(),
+                        reason: format!(
+                            "table of feature {} has no id column {id:?}",
+                            self.definition.spec.key
+                        ),
+                    }
+                    .into());
+                }
+            }
+        }
+        let version = take(FEATURE_VERSION);
+        let columns = LatestColumns {
+            ids,
+            updated_at: take(UPDATED_AT),
+            deleted_at: take(DELETED_AT),
+            row_order: take(ROW_ORDER),
+            output: projection
+                .iter()
+                .map(|&i| {
+                    take(self.schema.field(i).name()).ok_or_else(|| {
+                        datafusion::common::plan_datafusion_err!(
+                            "column {} is gone from feature {}",
+                            self.schema.field(i).name(),
+                            self.definition.spec.key
+                        )
+                    })
+                })
+                .collect::<Result<_>>()?,
+        };
+        let mut hints = filters.to_vec();
+        if version.is_some() {
+            hints.push(col(FEATURE_VERSION).eq(lit(feature_version)));
+        }
+        let mut plan = stored.provider.scan(state, Some(&read), &hints, None).await?;
+        if version.is_some() {
+            let schema = DFSchema::try_from(plan.schema().as_ref().clone())?;
+            let wanted =
+                state.create_physical_expr(col(FEATURE_VERSION).eq(lit(feature_version)), &schema)?;
+            plan = Arc::new(FilterExec::try_new(wanted, plan)?);
+        }
+        Ok(Arc::new(LatestExec::try_new(plan, columns, false)?))
+    }
+}
+
+/// User columns first, then the system columns in their usual order.
+fn shown_schema(stored: Option<&StoredTable>, definition: &FeatureDefinition) -> SchemaRef {
+    let Some(stored) = stored else {
+        let keys: Vec<_> = definition.spec.fields.iter().map(|f| f.key.struct_key()).collect();
+        let fields: Vec<FieldRef> = SYSTEM_COLUMNS
+            .iter()
+            .map(|name| {
+                let data_type = crate::columns::scalar_type(name)
+                    .unwrap_or_else(|| crate::columns::versions_struct(keys.iter().map(String::as_str)));
+                Arc::new(datafusion::arrow::datatypes::Field::new(*name, data_type, true)) as FieldRef
+            })
+            .collect();
+        return Arc::new(Schema::new(fields));
+    };
+    let inner = stored.provider.schema();
+    let user = inner.fields().iter().filter(|f| !is_system(f.name()) && f.name() != ROW_ORDER);
+    let system = SYSTEM_COLUMNS.iter().filter_map(|name| inner.fields().iter().find(|f| f.name() == name));
+    Arc::new(Schema::new(user.chain(system).cloned().collect::<Vec<_>>()))
+}
+
+#[async_trait]
+impl TableProvider for FeatureTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn get_logical_plan(&'_ self) -> Option<Cow<'_, datafusion::logical_expr::LogicalPlan>> {
+        None
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(stored) = &self.stored else {
+            return Err(self.not_found().into());
+        };
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let projection = projection.unwrap_or(&all);
+        match &self.view {
+            View::Current { feature_version } => {
+                self.scan_current(stored, feature_version, state, projection, filters).await
+            }
+            View::History => {
+                let inner = stored.provider.schema();
+                let indices = projection
+                    .iter()
+                    .map(|&i| Ok(inner.index_of(self.schema.field(i).name())?))
+                    .collect::<Result<Vec<_>>>()?;
+                stored.provider.scan(state, Some(&indices), filters, limit).await
+            }
+        }
+    }
+
+    /// Before the latest row is known, only a filter on the ids may drop rows: any other could drop the latest
+    /// row of a sample and bring an older one back.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(filters
+            .iter()
+            .map(|filter| {
+                let pushable = match &self.view {
+                    View::History => true,
+                    View::Current { .. } => filter.column_refs().iter().all(|c| self.is_id(&c.name)),
+                };
+                if pushable && !filter.is_volatile() {
+                    TableProviderFilterPushDown::Inexact
+                } else {
+                    TableProviderFilterPushDown::Unsupported
+                }
+            })
+            .collect())
+    }
+
+    async fn insert_into(
+        &self,
+        state: &dyn Session,
+        input: Arc<dyn ExecutionPlan>,
+        insert_op: InsertOp,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if insert_op != InsertOp::Append {
+            return plan_err!("feature {}: rows can be appended, not replaced", self.definition.spec.key);
+        }
+        if self.view == View::History {
+            return plan_err!(
+                "feature {}: write to the feature itself, its history is read-only",
+                self.definition.spec.key
+            );
+        }
+        let sink = FeatureSink::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.definition),
+            input.schema(),
+            super::write::WriteOptions::from_session(state.config_options())?,
+        );
+        Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
+    }
+
+    // DataFusion hands over the filters of the optimised plan, from which `IN (SELECT …)`, `EXISTS`, `WHERE false`
+    // and LIMIT are gone; no filters would mean all rows. So these never do anything.
+
+    async fn delete_from(&self, _state: &dyn Session, _filters: Vec<Expr>) -> Result<Arc<dyn ExecutionPlan>> {
+        plan_err!("feature {}: DELETE is not supported", self.definition.spec.key)
+    }
+
+    async fn update(
+        &self,
+        _state: &dyn Session,
+        _assignments: Vec<(String, Expr)>,
+        _filters: Vec<Expr>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        plan_err!(
+            "feature {}: rows are not updated in place; write the sample again with INSERT",
+            self.definition.spec.key
+        )
+    }
+
+    async fn truncate(&self, _state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        plan_err!("feature {}: TRUNCATE is not supported", self.definition.spec.key)
+    }
+}

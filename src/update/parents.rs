@@ -1,0 +1,241 @@
+//! One parent's rows: filtered, renamed, reduced to what the spec selects, with its lineage applied.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::common::{Column, ScalarValue};
+use datafusion::datasource::provider_as_source;
+use datafusion::functions::core::expr_fn::{coalesce, get_field};
+use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::{
+    Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    WindowFunctionDefinition, cast, lit, utils::conjunction,
+};
+
+use super::filter::spec_filter;
+use super::{IncrementInputs, IncrementOptions, internal};
+use crate::columns::{DATA_VERSION_BY_FIELD, VERSION_COLUMNS};
+use crate::error::{MetaxyError, Result};
+use crate::hash::{HashSettings, metaxy_hash_agg};
+use crate::model::{Lineage, ParentPlan};
+
+/// A parent's rows under unqualified names.
+pub(crate) struct ParentRows {
+    pub plan: LogicalPlan,
+    /// Columns that flow into the increment, comparison columns among them.
+    pub user_columns: Vec<String>,
+}
+
+/// An unqualified column, with its case kept.
+pub(crate) fn plain(name: impl Into<String>) -> Expr {
+    Expr::Column(Column::new_unqualified(name))
+}
+
+/// A column of the scan of `table`.
+fn scanned(table: &str, name: &str) -> Expr {
+    Expr::Column(Column::new(Some(table), name))
+}
+
+/// A field's version from a struct or a map; NULL when a struct doesn't have the member.
+pub(crate) fn version_of(column: Expr, data_type: &DataType, struct_key: &str) -> Expr {
+    match data_type {
+        DataType::Struct(fields) if fields.iter().any(|f| f.name() == struct_key) => {
+            get_field(column, struct_key)
+        }
+        DataType::Map(_, _) => cast(get_field(column, struct_key), DataType::Utf8),
+        _ => lit(ScalarValue::Utf8(None)),
+    }
+}
+
+/// The rows of parent number `index`, or `None` when an optional parent has no table.
+pub(crate) fn parent_rows(
+    inputs: &IncrementInputs,
+    options: &IncrementOptions,
+    index: usize,
+) -> Result<Option<ParentRows>> {
+    let parent = &inputs.plan.parents[index];
+    let Some(provider) = &inputs.parents[index] else {
+        return Ok(None);
+    };
+    let feature = &inputs.plan.feature.spec;
+    let schema = provider.schema();
+    let keys = struct_keys(inputs, index);
+    let mut conditions = options.filters.get(&parent.dep.feature).cloned().unwrap_or_default();
+    conditions.extend(options.global_filters.iter().filter(|f| has_columns(f, &schema)).cloned());
+    let filtered = !conditions.is_empty();
+    let (plan, columns) = renamed(parent, provider, &keys, index, conjunction(conditions))?;
+    let mut builder = LogicalPlanBuilder::from(plan);
+    for text in parent.dep.filters.iter().flatten() {
+        let filter = spec_filter(text, builder.schema(), &feature.key, &parent.dep.feature)?;
+        builder = builder.filter(filter)?;
+    }
+    if let Lineage::Aggregation { .. } = &parent.dep.lineage {
+        let groups = parent.input_id_columns(&feature.id_columns);
+        require(&columns, &groups, inputs, parent, "aggregates on")?;
+        builder = aggregated(builder, parent, &groups, &keys, index, inputs.settings)?;
+    }
+    let user_columns = selected(parent, &columns, &feature.id_columns, inputs)?;
+    let mut exprs: Vec<Expr> = user_columns.iter().map(plain).collect();
+    exprs.extend(keys.iter().map(|key| plain(internal::parent_version(index, key))));
+    if filtered {
+        exprs.push(plain(internal::parent_pass(index)));
+    }
+    Ok(Some(ParentRows { plan: builder.project(exprs)?.build()?, user_columns }))
+}
+
+/// A condition meant for every table only applies to those that have its columns.
+pub(crate) fn has_columns(filter: &Expr, schema: &SchemaRef) -> bool {
+    filter.column_refs().iter().all(|c| schema.field_with_name(&c.name).is_ok())
+}
+
+/// The struct keys of the parent's fields that some field of the feature depends on.
+fn struct_keys(inputs: &IncrementInputs, index: usize) -> Vec<String> {
+    let mut keys: Vec<String> = inputs
+        .plan
+        .fields
+        .iter()
+        .flat_map(|field| &field.parents)
+        .filter(|p| p.parent == index)
+        .map(|p| p.field.struct_key())
+        .collect();
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+/// The parent's scan with user columns under their new names, and the versions of the fields that are needed.
+fn renamed(
+    parent: &ParentPlan,
+    provider: &Arc<dyn TableProvider>,
+    keys: &[String],
+    index: usize,
+    condition: Option<Expr>,
+) -> Result<(LogicalPlan, Vec<String>)> {
+    let table = parent.dep.feature.table_name();
+    let schema = provider.schema();
+    let mut columns = Vec::new();
+    let mut exprs = Vec::new();
+    // Filters of a spec may also speak of the parent's versions, under their suffixed names.
+    let suffix = parent.dep.feature.column_suffix();
+    for field in schema.fields() {
+        let name = field.name();
+        if VERSION_COLUMNS.contains(&name.as_str()) {
+            exprs.push(scanned(&table, name).alias(format!("{name}{suffix}")));
+        } else if !name.starts_with("metaxy_") {
+            let new = parent.dep.renamed(name).to_owned();
+            exprs.push(scanned(&table, name).alias(&new));
+            columns.push(new);
+        }
+    }
+    let versions = schema.field_with_name(DATA_VERSION_BY_FIELD).map(|f| f.data_type().clone());
+    for key in keys {
+        let value = match &versions {
+            Ok(data_type) => version_of(scanned(&table, DATA_VERSION_BY_FIELD), data_type, key),
+            Err(_) => lit(ScalarValue::Utf8(None)),
+        };
+        exprs.push(value.alias(internal::parent_version(index, key)));
+    }
+    if let Some(condition) = condition {
+        exprs.push(coalesce(vec![condition, lit(false)]).alias(internal::parent_pass(index)));
+    }
+    let plan = LogicalPlanBuilder::scan(table, provider_as_source(Arc::clone(provider)), None)?
+        .project(exprs)?
+        .build()?;
+    Ok((plan, columns))
+}
+
+/// Gives every row of a group the hash of the group's versions, in the order of all the parent's ids.
+fn aggregated(
+    builder: LogicalPlanBuilder,
+    parent: &ParentPlan,
+    groups: &[String],
+    keys: &[String],
+    index: usize,
+    settings: HashSettings,
+) -> Result<LogicalPlanBuilder> {
+    let frame = WindowFrame::new_bounds(
+        WindowFrameUnits::Rows,
+        WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
+        WindowFrameBound::Following(ScalarValue::UInt64(None)),
+    );
+    let length = i64::try_from(settings.length).unwrap_or(i64::MAX);
+    let grouped = |key: &String| format!("{}_group", internal::parent_version(index, key));
+    let windows = keys
+        .iter()
+        .map(|key| {
+            let function = WindowFunctionDefinition::AggregateUDF(metaxy_hash_agg());
+            let arguments = vec![
+                lit(settings.algorithm.name()),
+                lit(length),
+                plain(internal::parent_version(index, key)),
+            ];
+            Ok(Expr::from(WindowFunction::new(function, arguments))
+                .partition_by(groups.iter().map(plain).collect())
+                .order_by(parent.renamed_id_columns().iter().map(|id| plain(id).sort(true, true)).collect())
+                .window_frame(frame.clone())
+                .build()?
+                .alias(grouped(key)))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    if windows.is_empty() {
+        return Ok(builder);
+    }
+    let versions: Vec<String> = keys.iter().map(|key| internal::parent_version(index, key)).collect();
+    let before: Vec<String> = builder.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let builder = builder.window(windows)?;
+    let exprs: Vec<Expr> = before
+        .iter()
+        .map(|name| match versions.iter().position(|v| v == name) {
+            Some(at) => plain(grouped(&keys[at])).alias(name),
+            None => plain(name),
+        })
+        .collect();
+    Ok(builder.project(exprs)?)
+}
+
+/// The columns that the spec's `select` lets through, and those that the join needs.
+fn selected(
+    parent: &ParentPlan,
+    columns: &[String],
+    id_columns: &[String],
+    inputs: &IncrementInputs,
+) -> Result<Vec<String>> {
+    let needed = match &parent.dep.lineage {
+        Lineage::Identity => parent.renamed_id_columns(),
+        _ => parent.input_id_columns(id_columns),
+    };
+    require(columns, &needed, inputs, parent, "needs")?;
+    let Some(select) = &parent.dep.select else {
+        return Ok(columns.to_vec());
+    };
+    require(columns, select, inputs, parent, "selects")?;
+    let mut chosen = select.clone();
+    // Without an explicit `on`, an aggregation's groups are the feature's ids, which the join needs as well.
+    for column in needed {
+        if !chosen.contains(&column) {
+            chosen.push(column);
+        }
+    }
+    Ok(chosen)
+}
+
+fn require(
+    columns: &[String],
+    wanted: &[String],
+    inputs: &IncrementInputs,
+    parent: &ParentPlan,
+    verb: &str,
+) -> Result<()> {
+    match wanted.iter().find(|w| !columns.contains(w)) {
+        None => Ok(()),
+        Some(missing) => Err(MetaxyError::Spec {
+            feature: inputs.plan.feature.spec.key.to_string(),
+            reason: format!(
+                "dependency on {} {verb} column {missing:?}, which its table does not have after renames; it has {}",
+                parent.dep.feature,
+                columns.join(", ")
+            ),
+        }),
+    }
+}
