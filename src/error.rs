@@ -131,12 +131,45 @@ impl MetaxyError {
     pub(crate) fn delta(store: &str, table: &str, error: &DeltaTableError) -> Self {
         MetaxyError::Store {
             store: store.to_owned(),
-            reason: format!("{table}: {}", one_line(&error.to_string())),
+            reason: format!("{table}: {}", one_line(without_backtrace(&error.to_string()))),
         }
     }
+}
+
+/// The Delta kernel writes the backtrace into its message when backtraces are switched on.
+fn without_backtrace(text: &str) -> &str {
+    let mut end = 0;
+    for line in text.split_inclusive('\n') {
+        if line.trim_start().starts_with("0: ") {
+            return text[..end].trim_end();
+        }
+        end += line.len();
+    }
+    text
 }
 
 /// Folds a message of several lines into one.
 pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_without_a_backtrace() {
+        let text = "Json error: unexpected 'g'\n   0: kernel::Error::with_backtrace\n   1: main";
+        assert_eq!(one_line(without_backtrace(text)), "Json error: unexpected 'g'");
+        assert_eq!(without_backtrace("10: nothing"), "10: nothing");
+    }
+
+    #[test]
+    fn an_error_of_ours_passes_through_datafusion_unchanged() {
+        let ours = MetaxyError::Invalid("no".into());
+        let through = DataFusionError::from(ours).context("while planning");
+        assert!(matches!(MetaxyError::from(through), MetaxyError::Invalid(reason) if reason == "no"));
+        let theirs = MetaxyError::from(DataFusionError::Plan("theirs".into()));
+        assert!(matches!(DataFusionError::from(theirs), DataFusionError::Plan(text) if text == "theirs"));
+    }
 }

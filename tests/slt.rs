@@ -1,1 +1,87 @@
-fn main() {}
+//! The main test suite: every `.slt` file below `tests/slt` runs over every store with every executor.
+//!
+//! `cargo test --test slt -- resolve` runs the trials whose names contain `resolve`; with `-- --complete` the files
+//! are rewritten to what the stores answer, to be read before they are committed.
+
+#[path = "slt/harness/database.rs"]
+mod database;
+#[path = "slt/harness/fixture.rs"]
+mod fixture;
+#[path = "slt/harness/scans.rs"]
+mod scans;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use sqllogictest::{Runner, default_normalizer, default_validator, strict_column_validator};
+
+use database::Database;
+use fixture::{Fixture, ROOT};
+
+/// What the files run over, also as labels of `onlyif` and `skipif`.
+const STORES: [&str; 2] = ["memory", "delta"];
+/// What computes increments, also as labels.
+const EXECUTORS: [&str; 1] = ["native"];
+
+/// Plans are walked recursively, which in a debug build takes more than a thread's usual stack.
+const STACK_BYTES: usize = 16 << 20;
+
+fn main() -> ExitCode {
+    let complete = std::env::args().any(|arg| arg == "--complete");
+    let mut arguments = Arguments::from_iter(std::env::args().filter(|arg| arg != "--complete"));
+    if complete {
+        // A file is rewritten once per store, so one after the other.
+        arguments.test_threads = Some(1);
+    }
+    let mut trials = Vec::new();
+    for file in files(Path::new(ROOT)) {
+        let name = file.strip_prefix(ROOT).unwrap().with_extension("").display().to_string();
+        for store in STORES {
+            for executor in EXECUTORS {
+                let file = file.clone();
+                let run = move || run(&file, store, executor, complete);
+                trials.push(Trial::test(format!("slt::{store}::{executor}::{name}"), run));
+            }
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let below = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
+    paths.into_iter().flat_map(below).filter(|path| path.extension().is_some_and(|e| e == "slt")).collect()
+}
+
+fn run(file: &Path, store: &'static str, executor: &'static str, complete: bool) -> Result<(), Failed> {
+    let file = file.to_owned();
+    let work = async move {
+        let fixture = Arc::new(Fixture::new(store, executor)?);
+        let mut runner = Runner::new(|| Database::open(Arc::clone(&fixture)));
+        runner.add_label(store);
+        runner.add_label(executor);
+        runner.with_column_validator(strict_column_validator);
+        if complete {
+            let update = runner.update_test_file(
+                &file,
+                " ",
+                default_validator,
+                default_normalizer,
+                strict_column_validator,
+            );
+            return update.await.map_err(|error| error.to_string());
+        }
+        runner.run_file_async(&file).await.map_err(|error| error.display(false).to_string())
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()?;
+    // Spawned, so that it runs on a thread with the large stack.
+    Ok(runtime.block_on(runtime.spawn(work))??)
+}

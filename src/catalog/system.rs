@@ -76,7 +76,9 @@ impl SystemSchema {
     /// Every definition ever pushed to the store.
     async fn feature_versions(&self) -> Result<Option<Arc<dyn TableProvider>>> {
         let Some(table) = self.store.feature_versions().await? else {
-            return Ok(None);
+            // Nothing was pushed yet.
+            let schema = Arc::new(crate::store::feature_versions_schema());
+            return Ok(Some(Arc::new(MemTable::try_new(schema, vec![vec![]])?)));
         };
         let columns: Vec<_> = table
             .schema()

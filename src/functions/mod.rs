@@ -41,6 +41,11 @@ pub(crate) fn our_function(name: &ObjectName) -> Option<&'static str> {
     [RESOLVE_UPDATE, FILES].into_iter().find(|ours| name.eq_ignore_ascii_case(ours))
 }
 
+/// Whether a bare name is that of one of our functions.
+pub(crate) fn is_our_function(name: &str) -> bool {
+    [RESOLVE_UPDATE, FILES].iter().any(|ours| name.eq_ignore_ascii_case(ours))
+}
+
 impl RelationPlanner for Functions {
     fn plan_relation(
         &self,

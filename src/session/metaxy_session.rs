@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
 use datafusion::catalog::UrlTableFactory;
-use datafusion::common::ToDFSchema;
+use datafusion::common::{ResolvedTableReference, ToDFSchema};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::dynamic_file::DynamicListTableFactory;
@@ -12,7 +12,7 @@ use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::logical_expr::{DmlStatement, EmptyRelation, LogicalPlan, LogicalPlanBuilder, WriteOp};
+use datafusion::logical_expr::{DdlStatement, DmlStatement, EmptyRelation, LogicalPlan, LogicalPlanBuilder, WriteOp};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{ExplainStatement, ResetStatement, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
@@ -23,10 +23,11 @@ use super::attach::attach;
 use super::calls::resolve_calls;
 use super::insert::{self, Target};
 use super::statement::{MetaxyStatement, parse};
-use crate::catalog::FEATURES_SCHEMA;
+use crate::catalog::{FEATURES_SCHEMA, HISTORY_SCHEMA};
 use crate::config::Config;
 use crate::config::options::MetaxyOptions;
 use crate::error::{MetaxyError, Result};
+use crate::functions::is_our_function;
 use crate::store::FeatureTable;
 
 /// How a session is opened.
@@ -178,6 +179,7 @@ impl MetaxySession {
     /// # Errors
     /// A definition or setting that can't be carried out.
     pub async fn start(&self, plan: LogicalPlan) -> Result<DataFrame> {
+        self.check_drop(&plan)?;
         let writes_feature = writes_feature(&plan);
         let frame = self.context.execute_logical_plan(plan).await?;
         if writes_feature {
@@ -185,6 +187,25 @@ impl MetaxySession {
             self.set_options(|options| options.write_key.clear());
         }
         Ok(frame)
+    }
+
+    /// DataFusion would say that a feature does not exist.
+    fn check_drop(&self, plan: &LogicalPlan) -> Result<()> {
+        let name = match plan {
+            LogicalPlan::Ddl(DdlStatement::DropTable(drop)) => &drop.name,
+            LogicalPlan::Ddl(DdlStatement::DropView(drop)) => &drop.name,
+            _ => return Ok(()),
+        };
+        let config = self.context.copied_config();
+        let catalog = &config.options().catalog;
+        let resolved = name.clone().resolve(&catalog.default_catalog, &catalog.default_schema);
+        let is_ours = self.extension.store_names().any(|store| store == resolved.catalog.as_ref());
+        let graph = if is_ours { self.extension.store(&resolved.catalog)?.known_graph() } else { None };
+        if graph.is_some_and(|graph| graph.lookup(&resolved.table).is_ok()) {
+            let reason = format!("{name} is a feature; DROP removes only tables and views of this session");
+            return Err(MetaxyError::Invalid(reason));
+        }
+        Ok(())
     }
 
     async fn use_store(&self, name: &str) -> Result<()> {
@@ -297,19 +318,24 @@ impl MetaxySession {
         let Ok(references) = state.resolve_table_references(statement) else {
             return error;
         };
+        let text = error.to_string();
         let catalog = &state.config_options().catalog;
         for reference in references {
+            // Function calls are among the references, too.
+            if is_our_function(reference.table()) && reference.schema().is_none() {
+                continue;
+            }
             let resolved = reference.clone().resolve(&catalog.default_catalog, &catalog.default_schema);
+            let not_found = text.contains(&format!("table '{resolved}' not found"));
             let Some(provider) = self.context.catalog(&resolved.catalog) else {
-                let known: Vec<&str> = self.extension.store_names().collect();
-                return MetaxyError::UnknownStore {
-                    store: resolved.catalog.to_string(),
-                    reason: format!("there are {}", known.join(", ")),
+                return match self.extension.store(&resolved.catalog) {
+                    Err(cause) => cause,
+                    Ok(_) => error,
                 };
             };
             let Some(schema) = provider.schema(&resolved.schema) else { continue };
             match schema.table(&resolved.table).await {
-                Err(cause) => return cause.into(),
+                Err(cause) if not_found => return cause.into(),
                 Ok(Some(table)) => {
                     if let Some(table) = table.downcast_ref::<FeatureTable>()
                         && !table.exists()
@@ -317,21 +343,25 @@ impl MetaxySession {
                         return table.not_found();
                     }
                 }
-                Ok(None) => {
-                    if let Some(hint) = self.suggestion(&resolved.catalog, &resolved.table).await {
+                Ok(None) if not_found && is_store_schema(&resolved.schema) => {
+                    if let Some(hint) = self.suggestion(&resolved).await {
                         return hint;
                     }
                 }
+                _ => {}
             }
         }
         error
     }
 
-    async fn suggestion(&self, store: &str, table: &str) -> Option<MetaxyError> {
-        let graph = self.extension.store(store).ok()?.graph().await.ok()?;
-        match graph.lookup(table) {
+    async fn suggestion(&self, table: &ResolvedTableReference) -> Option<MetaxyError> {
+        let name: &str = &table.table;
+        let graph = self.extension.store(&table.catalog).ok()?.graph().await.ok()?;
+        // What can't be a feature's name, a file's for example, was not meant as one.
+        crate::model::FeatureKey::parse(&name.replace("__", "/")).ok()?;
+        match graph.lookup(name) {
             Err(error @ MetaxyError::UnknownFeature { .. }) => {
-                Some(self.elsewhere(store, table).unwrap_or(error))
+                Some(self.elsewhere(&table.catalog, name).unwrap_or(error))
             }
             _ => None,
         }
@@ -350,6 +380,10 @@ impl MetaxySession {
             ),
         })
     }
+}
+
+fn is_store_schema(schema: &str) -> bool {
+    schema == FEATURES_SCHEMA || schema == HISTORY_SCHEMA
 }
 
 fn nothing() -> Result<LogicalPlan> {

@@ -86,6 +86,33 @@ impl DeltaStore {
             .map_err(|error| MetaxyError::delta(&self.name, &path, &error))
     }
 
+    /// Makes sure that a local table's folder can be written to: the object store's own writer panics when it
+    /// can't clean up after a refusal.
+    pub(crate) fn check_writable(&self, feature: &FeatureKey) -> Result<()> {
+        let Ok(root) = self.root.to_file_path() else { return Ok(()) };
+        let path = self.table_path(feature);
+        let folder = root.join(&path);
+        let probe = folder.join(format!(".{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(&folder)
+            .and_then(|()| std::fs::File::create_new(&probe))
+            .and_then(|_| std::fs::remove_file(&probe))
+            .map_err(|error| MetaxyError::Store {
+                store: self.name.clone(),
+                reason: format!("can't write to folder {}: {error}", folder.display()),
+            })
+    }
+
+    /// Removes the folders that a refused first write has made, as far as they are empty.
+    pub(crate) fn tidy(&self, feature: &FeatureKey) {
+        let Ok(root) = self.root.to_file_path() else { return };
+        let path = root.join(self.table_path(feature));
+        for folder in path.ancestors().take_while(|folder| folder.starts_with(&root)) {
+            if std::fs::remove_dir(folder).is_err() {
+                return;
+            }
+        }
+    }
+
     /// The table at its latest version, or `None` if it has no log.
     pub(crate) async fn load(&self, feature: &FeatureKey) -> Result<Option<DeltaTable>> {
         let fail = |error: &_| MetaxyError::delta(&self.name, &self.table_path(feature), error);
@@ -235,9 +262,9 @@ impl TableProvider for DeltaRows {
         }
         indices.push(current.index_of(FILE_COLUMN)?);
         let scan = rows.scan(state, Some(&indices), &filters, None).await?;
-        let numbered: Arc<dyn ExecutionPlan> =
-            Arc::new(RowOrderExec::new(scan, Arc::new(file_ranks(&table)?)));
-        in_order(numbered, projection, order)
+        let ranks = file_ranks(&table)?;
+        let numbered = RowOrderExec::try_new(scan, ranks, state.config_options())?;
+        in_order(Arc::new(numbered), projection, order)
     }
 }
 

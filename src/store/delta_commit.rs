@@ -48,9 +48,16 @@ pub(crate) async fn append(store: &DeltaStore, feature: &FeatureKey, rows: Appen
         Some(table) => times::latest_time(table).await?,
         None => None,
     };
-    let stage =
-        Stage::write(log_store.object_store(None), schema, id_columns, later_than(latest), rows).await?;
-    commit.run(stage, log_store).await
+    let files = log_store.object_store(None);
+    let check = || store.check_writable(feature);
+    let outcome = match Stage::write(files, schema, id_columns, later_than(latest), rows, &check).await {
+        Ok(stage) => commit.run(stage, log_store).await,
+        Err(error) => Err(error),
+    };
+    if outcome.is_err() {
+        store.tidy(feature);
+    }
+    outcome
 }
 
 /// The later of now and one microsecond after the latest time of the table.

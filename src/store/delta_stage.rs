@@ -38,16 +38,17 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Writes all rows; on an error nothing stays behind.
+    /// Writes all rows; on an error nothing stays behind. `before` is asked before the first file is begun.
     pub(crate) async fn write(
         store: Arc<dyn ObjectStore>,
         schema: SchemaRef,
         id_columns: Vec<String>,
         time: DateTime<Utc>,
         mut rows: BoxStream<'static, Result<RecordBatch>>,
+        before: &(dyn Fn() -> Result<()> + Sync),
     ) -> Result<Self> {
         let mut stage = Self { store, schema, id_columns, files: Vec::new(), rows: 0, time };
-        let mut writer = None;
+        let mut writer: Option<DeltaWriter> = None;
         loop {
             let written = match rows.next().await {
                 None => break,
@@ -56,6 +57,9 @@ impl Stage {
                 Some(Ok(batch)) => {
                     stage.rows += batch.num_rows() as u64;
                     let batch = stage.stamped(&batch)?;
+                    if writer.is_none() {
+                        before()?;
+                    }
                     writer.get_or_insert_with(|| stage.writer()).write(&batch).await.map_err(delta)
                 }
             };
@@ -106,6 +110,7 @@ impl Stage {
             self.id_columns.clone(),
             time,
             rows,
+            &|| Ok(()),
         )
         .await?;
         self.discard().await;

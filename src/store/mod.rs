@@ -35,6 +35,7 @@ pub use latest::LatestExec;
 pub use memory::MemoryStore;
 pub use store::{Store, Warnings};
 pub use table::FeatureTable;
+pub(crate) use system::feature_versions_schema;
 pub use write::{WriteOptions, WriteReport};
 
 /// A place that keeps feature tables. This is what a new kind of store implements.

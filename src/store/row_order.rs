@@ -7,55 +7,99 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, internal_datafusion_err};
+use datafusion::config::ConfigOptions;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::ensure_requirements::EnsureRequirements;
+use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
-    Partitioning, PlanProperties, ReplaceChildrenOptions,
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
+    ReplaceChildrenOptions,
 };
 use futures::StreamExt;
 
 use crate::columns::ROW_ORDER;
 
-/// Bits of the row order that hold the position within a file.
-const POSITION_BITS: u32 = 40;
+/// Bits of the row order for the position within a file's piece.
+const POSITION_BITS: u32 = 32;
+/// Bits for the partition, that is for the piece of the file.
+const PARTITION_BITS: u32 = 12;
+/// Files that can be told apart; rows of later ones share the last rank.
+const MOST_FILES: u64 = (1 << (64 - POSITION_BITS - PARTITION_BITS)) - 1;
 
 /// The rank of each file of a table, by the path that the scan reports for it.
 pub(crate) type FileRanks = HashMap<String, u64>;
 
 /// Replaces the scan's last column, the file path, by the row order.
 ///
-/// Its input must read each file in one piece, which is why it asks not to be given more partitions.
+/// The position of a row is known as long as each partition reads its pieces of files from front to back, and
+/// pieces of one file are in partitions in their order. So the scan under this operator is planned here and not
+/// shown to the optimizer, which would spread its batches over partitions.
 #[derive(Debug)]
 pub(crate) struct RowOrderExec {
-    input: Arc<dyn ExecutionPlan>,
+    scan: Arc<dyn ExecutionPlan>,
     ranks: Arc<FileRanks>,
     properties: Arc<PlanProperties>,
 }
 
 impl RowOrderExec {
-    pub(crate) fn new(input: Arc<dyn ExecutionPlan>, ranks: Arc<FileRanks>) -> Self {
-        let mut fields: Vec<_> = input.schema().fields().iter().cloned().collect();
+    /// Numbers the rows of `scan`.
+    ///
+    /// # Errors
+    /// When the scan can't be planned.
+    pub(crate) fn try_new(
+        scan: Arc<dyn ExecutionPlan>,
+        ranks: FileRanks,
+        options: &ConfigOptions,
+    ) -> Result<Self> {
+        let scan = in_file_order(scan, options)?;
+        let mut fields: Vec<_> = scan.schema().fields().iter().cloned().collect();
         fields.pop();
         fields.push(Arc::new(Field::new(ROW_ORDER, DataType::UInt64, false)));
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::new(Schema::new(fields))),
-            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
-            input.pipeline_behavior(),
-            input.boundedness(),
+            Partitioning::UnknownPartitioning(scan.output_partitioning().partition_count()),
+            scan.pipeline_behavior(),
+            scan.boundedness(),
         );
-        Self { input, ranks, properties: Arc::new(properties) }
+        Ok(Self { scan, ranks: Arc::new(ranks), properties: Arc::new(properties) })
     }
+}
+
+/// Lets partitions read only what they were given, and files be cut into pieces only in order.
+fn in_file_order(
+    scan: Arc<dyn ExecutionPlan>,
+    options: &ConfigOptions,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let scan = scan
+        .transform_up(|node| {
+            let ordered = if node.children().is_empty() { node.with_preserve_order(true) } else { None };
+            Ok(ordered.map_or_else(|| Transformed::no(node), Transformed::yes))
+        })?
+        .data;
+    let mut options = options.clone();
+    options.optimizer.enable_round_robin_repartition = false;
+    EnsureRequirements::new().optimize(scan, &options)
+}
+
+/// The operator that reads the files, for EXPLAIN.
+fn reader(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
+    plan.children().first().map_or(plan, |child| reader(child))
 }
 
 impl DisplayAs for RowOrderExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
         match t {
             DisplayFormatType::TreeRender => write!(f, "files={}", self.ranks.len()),
-            _ => write!(f, "RowOrderExec: files={}", self.ranks.len()),
+            _ => {
+                write!(f, "RowOrderExec: files={}, reads=[", self.ranks.len())?;
+                reader(&self.scan).fmt_as(t, f)?;
+                write!(f, "]")
+            }
         }
     }
 }
@@ -70,15 +114,7 @@ impl ExecutionPlan for RowOrderExec {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
+        Vec::new()
     }
 
     fn apply_expressions(
@@ -90,24 +126,27 @@ impl ExecutionPlan for RowOrderExec {
 
     fn replace_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
         _options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let input = children.pop().ok_or_else(|| internal_datafusion_err!("RowOrderExec needs an input"))?;
-        Ok(Arc::new(Self::new(input, Arc::clone(&self.ranks))))
+        Ok(self)
     }
 
     fn with_new_children(
         self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+        Ok(self)
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        reader(&self.scan).metrics()
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
+        let input = self.scan.execute(partition, context)?;
         let schema = self.schema();
-        let mut numbering = Numbering { ranks: Arc::clone(&self.ranks), next: HashMap::new() };
+        let mut numbering = Numbering { ranks: Arc::clone(&self.ranks), partition: partition as u64, next: HashMap::new() };
         let out = Arc::clone(&schema);
         let stream = input.map(move |batch| numbering.number(&batch?, &out));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
@@ -116,6 +155,7 @@ impl ExecutionPlan for RowOrderExec {
 
 struct Numbering {
     ranks: Arc<FileRanks>,
+    partition: u64,
     next: HashMap<u64, u64>,
 }
 
@@ -145,7 +185,8 @@ impl Numbering {
         for row in 0..files.len() {
             let rank = ranks[keys.as_ref().map_or(row, |keys| keys[row])];
             let next = self.next.entry(rank).or_default();
-            orders.push((rank << POSITION_BITS) | *next);
+            let piece = (rank.min(MOST_FILES) << PARTITION_BITS) | self.partition;
+            orders.push((piece << POSITION_BITS) | *next);
             *next += 1;
         }
         Ok(Arc::new(UInt64Array::from(orders)))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 
@@ -15,6 +15,25 @@ use crate::model::{FeatureDefinition, FeatureKey, FeatureSpec, Origin};
 
 /// The system table that holds every definition ever pushed.
 pub(crate) const FEATURE_VERSIONS: &str = "metaxy-system/feature_versions";
+
+/// The columns of the record of definitions, in the order in which the Python package makes them.
+pub(crate) fn feature_versions_schema() -> Schema {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let columns = [
+        ("project", DataType::Utf8),
+        ("feature_key", DataType::Utf8),
+        ("metaxy_feature_version", DataType::Utf8),
+        ("metaxy_definition_version", DataType::Utf8),
+        ("recorded_at", time.clone()),
+        ("feature_spec", DataType::Utf8),
+        ("feature_schema", DataType::Utf8),
+        ("feature_class_path", DataType::Utf8),
+        ("metaxy_project_version", DataType::Utf8),
+        ("tags", DataType::Utf8),
+        ("deleted_at", time),
+    ];
+    Schema::new(columns.map(|(name, data_type)| Field::new(name, data_type, true)).to_vec())
+}
 
 const COLUMNS: [&str; 7] = [
     "project",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Result, plan_err};
+use datafusion::common::{DFSchema, Result};
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, col, lit};
@@ -87,6 +87,10 @@ impl FeatureTable {
     /// The error for reading a feature that has no data.
     pub fn not_found(&self) -> MetaxyError {
         self.store.not_found(&self.definition.spec.key)
+    }
+
+    fn refuse<T>(&self, reason: String) -> Result<T> {
+        Err(MetaxyError::Invalid(reason).into())
     }
 
     fn is_id(&self, name: &str) -> bool {
@@ -247,13 +251,10 @@ impl TableProvider for FeatureTable {
         insert_op: InsertOp,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         if insert_op != InsertOp::Append {
-            return plan_err!("feature {}: rows can be appended, not replaced", self.definition.spec.key);
+            return self.refuse(format!("feature {}: rows can be appended, not replaced", self.definition.spec.key));
         }
         if self.view == View::History {
-            return plan_err!(
-                "feature {}: write to the feature itself, its history is read-only",
-                self.definition.spec.key
-            );
+            return self.refuse(format!("feature {}: write to the feature itself, its history is read-only", self.definition.spec.key));
         }
         let sink = FeatureSink::new(
             Arc::clone(&self.store),
@@ -268,7 +269,7 @@ impl TableProvider for FeatureTable {
     // and LIMIT are gone; no filters would mean all rows. So these never do anything.
 
     async fn delete_from(&self, _state: &dyn Session, _filters: Vec<Expr>) -> Result<Arc<dyn ExecutionPlan>> {
-        plan_err!("feature {}: DELETE is not supported", self.definition.spec.key)
+        self.refuse(format!("feature {}: DELETE is not supported", self.definition.spec.key))
     }
 
     async fn update(
@@ -277,13 +278,10 @@ impl TableProvider for FeatureTable {
         _assignments: Vec<(String, Expr)>,
         _filters: Vec<Expr>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan_err!(
-            "feature {}: rows are not updated in place; write the sample again with INSERT",
-            self.definition.spec.key
-        )
+        self.refuse(format!("feature {}: rows are not updated in place; write the sample again with INSERT", self.definition.spec.key))
     }
 
     async fn truncate(&self, _state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
-        plan_err!("feature {}: TRUNCATE is not supported", self.definition.spec.key)
+        self.refuse(format!("feature {}: TRUNCATE is not supported", self.definition.spec.key))
     }
 }

@@ -1,1 +1,19 @@
+//! Tests that need more than SQL files can say: golden cases, races, Delta logs, the program, embedding, Python.
+//!
+//! Each test works in a temporary folder of its own. Tests that need the Python package are ignored by default;
+//! `METAXY_TEST_PYTHON=… cargo test --test integration -- --ignored python` runs them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod cli;
+mod cli_errors;
+mod concurrency;
+mod conformance;
+mod delta;
+mod delta_foreign;
+mod delta_order;
+mod docs;
+mod embed;
+mod python;
+mod stories;
+mod support;

@@ -1,0 +1,100 @@
+//! A session as sqllogictest sees it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion_metaxy::config::Environment;
+use datafusion_metaxy::error::{MetaxyError, Result};
+use datafusion_metaxy::session::{MetaxySession, MetaxyStatement};
+use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
+
+use crate::fixture::Fixture;
+use crate::scans::scans;
+
+type Output = DBOutput<DefaultColumnType>;
+
+/// One session of a trial. Beside SQL it takes two statements that only tests have:
+///
+/// - `REOPEN [folder] [VARIABLE=value …]` goes on in a new session over the same stores, which forgets what was in
+///   memory; the features are those in the folder, `features` if none is named;
+/// - `SCANS query` shows what the query's plan reads, one row per scan.
+pub struct Database {
+    fixture: Arc<Fixture>,
+    session: MetaxySession,
+}
+
+impl Database {
+    pub async fn open(fixture: Arc<Fixture>) -> Result<Self> {
+        let session = fixture.session("features", &Environment::default()).await?;
+        Ok(Self { fixture, session })
+    }
+
+    async fn execute(&self, statement: MetaxyStatement) -> Result<Output> {
+        let frame = self.session.execute(statement).await?;
+        let writes = matches!(frame.logical_plan(), LogicalPlan::Dml(_));
+        let schema = Arc::clone(frame.schema().inner());
+        let output = rows(&schema, &frame.collect().await?)?;
+        match output {
+            Output::Rows { rows, .. } if writes => {
+                let count = rows.first().and_then(|row| row.first()?.parse().ok());
+                Ok(Output::StatementComplete(count.unwrap_or_default()))
+            }
+            Output::Rows { types, .. } if types.is_empty() => Ok(Output::StatementComplete(0)),
+            output => Ok(output),
+        }
+    }
+}
+
+#[async_trait]
+impl AsyncDB for Database {
+    type Error = MetaxyError;
+    type ColumnType = DefaultColumnType;
+
+    async fn run(&mut self, sql: &str) -> Result<Output> {
+        if let Some(words) = sql.trim().strip_prefix("REOPEN") {
+            let env: Environment = words.split_whitespace().filter_map(|word| word.split_once('=')).collect();
+            let features = words.split_whitespace().find(|word| !word.contains('=')).unwrap_or("features");
+            self.session = self.fixture.session(features, &env).await?;
+            return Ok(Output::StatementComplete(0));
+        }
+        if let Some(query) = sql.trim().strip_prefix("SCANS ") {
+            let rows = scans(&self.session, query).await?;
+            return Ok(Output::Rows { types: vec![DefaultColumnType::Text; 3], rows });
+        }
+        let mut output = Output::StatementComplete(0);
+        for statement in self.session.parse(sql)? {
+            output = self.execute(statement).await?;
+        }
+        Ok(output)
+    }
+
+    async fn shutdown(&mut self) {}
+}
+
+/// Rows as text: NULL is `NULL`, the empty string `(empty)`.
+fn rows(schema: &Schema, batches: &[RecordBatch]) -> Result<Output> {
+    let options = FormatOptions::default().with_null("NULL");
+    let mut rows = Vec::new();
+    for batch in batches {
+        let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(arrow)?;
+        for row in 0..batch.num_rows() {
+            let cells = columns.iter().map(|column| column.value(row).to_string());
+            rows.push(cells.map(|cell| if cell.is_empty() { "(empty)".into() } else { cell }).collect());
+        }
+    }
+    let types = schema.fields().iter().map(|field| match field.data_type() {
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => DefaultColumnType::FloatingPoint,
+        number if number.is_integer() => DefaultColumnType::Integer,
+        _ => DefaultColumnType::Text,
+    });
+    Ok(Output::Rows { types: types.collect(), rows })
+}
+
+fn arrow(error: datafusion::arrow::error::ArrowError) -> MetaxyError {
+    MetaxyError::from(datafusion::error::DataFusionError::from(error))
+}

@@ -1,0 +1,51 @@
+//! What a trial starts with: a folder of its own, stores in it, and a session over them.
+
+use datafusion_metaxy::config::{Config, Environment};
+use datafusion_metaxy::error::{MetaxyError, Result};
+use datafusion_metaxy::session::{MetaxySession, SessionOptions};
+use tempfile::TempDir;
+
+/// The folder of the test files.
+pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/slt");
+
+/// The stores of one trial. `main` is the default one, `other` hashes with md5.
+pub struct Fixture {
+    folder: TempDir,
+    store: &'static str,
+    executor: &'static str,
+}
+
+impl Fixture {
+    pub fn new(store: &'static str, executor: &'static str) -> Result<Self, String> {
+        let folder = TempDir::with_prefix("metaxy-slt-").map_err(|error| error.to_string())?;
+        Ok(Self { folder, store, executor })
+    }
+
+    /// Opens a session with the features of a folder below [`ROOT`], under `METAXY_*` variables.
+    pub async fn session(&self, features: &str, env: &Environment) -> Result<MetaxySession> {
+        let file = self.folder.path().join("metaxy.toml");
+        std::fs::write(&file, self.config(features))
+            .map_err(|error| MetaxyError::Config(format!("{}: {error}", file.display())))?;
+        let config = Config::load(Some(&file), self.folder.path(), env)?;
+        MetaxySession::open(config, SessionOptions::default()).await
+    }
+
+    fn config(&self, features: &str) -> String {
+        let (store, executor, folder) = (self.store, self.executor, self.folder.path().display());
+        let root = |name: &str| match store {
+            "memory" => String::new(),
+            _ => format!("root_path = \"{folder}/{name}\", "),
+        };
+        let (main, other) = (root("main"), root("other"));
+        format!(
+            r#"
+            project = "slt"
+            store = "main"
+            stores.main = {{ type = "{store}", config = {{ {main}hash_algorithm = "xxhash32" }} }}
+            stores.other = {{ type = "{store}", config = {{ {other}hash_algorithm = "md5" }} }}
+            ext.datafusion.engine = "{executor}"
+            ext.datafusion.features = ["{ROOT}/{features}/*.toml"]
+            "#
+        )
+    }
+}
