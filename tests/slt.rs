@@ -24,7 +24,6 @@ use fixture::{Fixture, ROOT};
 const STORES: [&str; 2] = ["memory", "delta"];
 /// What computes increments, also as labels.
 const EXECUTORS: [&str; 1] = ["native"];
-
 /// Plans are walked recursively, which in a debug build takes more than a thread's usual stack.
 const STACK_BYTES: usize = 16 << 20;
 
@@ -38,12 +37,10 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     for file in files(Path::new(ROOT)) {
         let name = file.strip_prefix(ROOT).unwrap().with_extension("").display().to_string();
-        for store in STORES {
-            for executor in EXECUTORS {
-                let file = file.clone();
-                let run = move || run(&file, store, executor, complete);
-                trials.push(Trial::test(format!("slt::{store}::{executor}::{name}"), run));
-            }
+        for (store, executor) in STORES.iter().flat_map(|store| EXECUTORS.map(|executor| (*store, executor))) {
+            let file = file.clone();
+            let name = format!("slt::{store}::{executor}::{name}");
+            trials.push(Trial::test(name, move || run(file, store, executor, complete)));
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -57,8 +54,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     paths.into_iter().flat_map(below).filter(|path| path.extension().is_some_and(|e| e == "slt")).collect()
 }
 
-fn run(file: &Path, store: &'static str, executor: &'static str, complete: bool) -> Result<(), Failed> {
-    let file = file.to_owned();
+fn run(file: PathBuf, store: &'static str, executor: &'static str, complete: bool) -> Result<(), Failed> {
     let work = async move {
         let fixture = Arc::new(Fixture::new(store, executor)?);
         let mut runner = Runner::new(|| Database::open(Arc::clone(&fixture)));
@@ -66,22 +62,14 @@ fn run(file: &Path, store: &'static str, executor: &'static str, complete: bool)
         runner.add_label(executor);
         runner.with_column_validator(strict_column_validator);
         if complete {
-            let update = runner.update_test_file(
-                &file,
-                " ",
-                default_validator,
-                default_normalizer,
-                strict_column_validator,
-            );
-            return update.await.map_err(|error| error.to_string());
+            let (rows, text, types) = (default_validator, default_normalizer, strict_column_validator);
+            let update = runner.update_test_file(&file, " ", rows, text, types).await;
+            return update.map_err(|error| error.to_string());
         }
         runner.run_file_async(&file).await.map_err(|error| error.display(false).to_string())
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_stack_size(STACK_BYTES)
-        .enable_all()
-        .build()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).thread_stack_size(STACK_BYTES).enable_all().build()?;
     // Spawned, so that it runs on a thread with the large stack.
     Ok(runtime.block_on(runtime.spawn(work))??)
 }

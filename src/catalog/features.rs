@@ -11,7 +11,7 @@ use datafusion::logical_expr::TableType;
 
 use super::table_names;
 use crate::model::FeatureKey;
-use crate::store::Store;
+use crate::store::{FeatureTable, Store};
 
 #[derive(Debug)]
 pub(super) struct FeaturesSchema {
@@ -46,7 +46,10 @@ impl SchemaProvider for FeaturesSchema {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         let graph = self.store.graph().await?;
         if let Ok(definition) = graph.lookup(name) {
-            return Ok(Some(Arc::new(self.store.current_table(definition).await?)));
+            let table = self.store.current_table(definition).await.unwrap_or_else(|error| {
+                FeatureTable::unreadable(Arc::clone(&self.store), Arc::clone(definition), &error)
+            });
+            return Ok(Some(Arc::new(table)));
         }
         if let Some(table) = self.session_table(name) {
             return Ok(Some(table));

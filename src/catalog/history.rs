@@ -9,7 +9,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
 
 use super::table_names;
-use crate::store::Store;
+use crate::store::{FeatureTable, Store};
 
 #[derive(Debug)]
 pub(super) struct HistorySchema {
@@ -31,7 +31,12 @@ impl SchemaProvider for HistorySchema {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         let graph = self.store.graph().await?;
         match graph.lookup(name) {
-            Ok(definition) => Ok(Some(Arc::new(self.store.history_table(definition).await?))),
+            Ok(definition) => {
+                let table = self.store.history_table(definition).await.unwrap_or_else(|error| {
+                    FeatureTable::unreadable(Arc::clone(&self.store), Arc::clone(definition), &error)
+                });
+                Ok(Some(Arc::new(table)))
+            }
             Err(_) => Ok(None),
         }
     }

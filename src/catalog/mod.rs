@@ -2,6 +2,7 @@
 
 mod features;
 mod history;
+mod read_only;
 mod store_catalog;
 mod system;
 

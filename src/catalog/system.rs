@@ -6,12 +6,10 @@ use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
 use datafusion::common::Result;
-use datafusion::datasource::ViewTable;
-use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{LogicalPlanBuilder, TableType, ident};
+use datafusion::logical_expr::TableType;
 
-use crate::columns::ROW_ORDER;
+use super::read_only::ReadOnly;
 use crate::session::Extension;
 use crate::store::Store;
 
@@ -80,17 +78,7 @@ impl SystemSchema {
             let schema = Arc::new(crate::store::feature_versions_schema());
             return Ok(Some(Arc::new(MemTable::try_new(schema, vec![vec![]])?)));
         };
-        let columns: Vec<_> = table
-            .schema()
-            .fields()
-            .iter()
-            .filter(|field| field.name() != ROW_ORDER)
-            .map(|field| ident(field.name()))
-            .collect();
-        let plan = LogicalPlanBuilder::scan(FEATURE_VERSIONS, provider_as_source(table), None)?
-            .project(columns)?
-            .build()?;
-        Ok(Some(Arc::new(ViewTable::new(plan, None))))
+        Ok(Some(table))
     }
 
     /// One row per configured store.
@@ -132,12 +120,13 @@ impl SchemaProvider for SystemSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        match name {
-            FEATURES => Ok(Some(self.features().await?)),
-            FEATURE_VERSIONS => self.feature_versions().await,
-            STORES => self.stores(),
-            _ => Ok(None),
-        }
+        let (name, table) = match name {
+            FEATURES => (FEATURES, Some(self.features().await?)),
+            FEATURE_VERSIONS => (FEATURE_VERSIONS, self.feature_versions().await?),
+            STORES => (STORES, self.stores()?),
+            _ => return Ok(None),
+        };
+        table.map(|table| Ok(Arc::new(ReadOnly::new(name, table)?) as Arc<dyn TableProvider>)).transpose()
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>> {

@@ -1,8 +1,12 @@
 //! A statement's way to printed rows.
 
-use datafusion::arrow::array::RecordBatch;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::arrow::json::ArrayWriter;
+use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::json::writer::LineDelimited;
+use datafusion::arrow::json::{ArrayWriter, WriterBuilder};
 use datafusion::common::instant::Instant;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::config::FormatOptions;
@@ -111,14 +115,16 @@ async fn print_lines(
     format: PrintFormat,
     style: &FormatOptions,
 ) -> Result<usize> {
-    let schema = stream.schema();
     let mut rows = 0;
     while let Some(batch) = stream.next().await {
-        let batch = batch?;
+        let mut batch = batch?;
+        if matches!(format, PrintFormat::Csv | PrintFormat::Tsv) {
+            batch = flat(&batch)?;
+        }
         if batch.num_rows() > 0 {
             print_batches(
                 format,
-                schema.clone(),
+                batch.schema(),
                 std::slice::from_ref(&batch),
                 MaxRows::Unlimited,
                 rows == 0,
@@ -128,6 +134,30 @@ async fn print_lines(
         rows += batch.num_rows();
     }
     Ok(rows)
+}
+
+/// Cells of a CSV file are text: structs, maps and lists become JSON.
+fn flat(batch: &RecordBatch) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+        if !field.data_type().is_nested() {
+            return Ok((field.name().clone(), ArrayRef::clone(column)));
+        }
+        let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
+        writer.write(&RecordBatch::try_from_iter([("cell", ArrayRef::clone(column))])?)?;
+        writer.finish()?;
+        let lines = String::from_utf8_lossy(writer.get_ref()).into_owned();
+        let cells: StringArray = lines
+            .lines()
+            .map(|line| {
+                // A line is {"cell":…}.
+                let cell = line.strip_prefix(r#"{"cell":"#)?.strip_suffix('}')?;
+                (cell != "null").then(|| cell.to_owned())
+            })
+            .collect();
+        Ok((field.name().clone(), Arc::new(cells) as ArrayRef))
+    });
+    RecordBatch::try_from_iter(columns.collect::<Result<Vec<_>, ArrowError>>().map_err(arrow)?).map_err(arrow)
 }
 
 /// One JSON array around all rows; nothing if there are none, as datafusion-cli does.
@@ -150,7 +180,7 @@ async fn print_json(mut stream: SendableRecordBatchStream) -> Result<usize> {
     Ok(rows)
 }
 
-fn arrow(error: datafusion::arrow::error::ArrowError) -> MetaxyError {
+fn arrow(error: ArrowError) -> MetaxyError {
     datafusion::error::DataFusionError::from(error).into()
 }
 

@@ -53,6 +53,9 @@ fn arguments(factor: &TableFactor) -> Option<&Vec<FunctionArg>> {
 }
 
 fn named<'a>(args: &'a [FunctionArg], parameter: &str, position: Option<usize>) -> Option<&'a Expr> {
+    // A positional argument after a named one is an error, which planning reports.
+    let positional = args.iter().take_while(|arg| matches!(arg, FunctionArg::Unnamed(_))).count();
+    let position = position.filter(|position| *position < positional);
     args.iter().enumerate().find_map(|(i, arg)| match arg {
         FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. }
             if name.value.eq_ignore_ascii_case(parameter) =>
@@ -101,6 +104,7 @@ impl VisitorMut for NamedSamples {
         if our_function(name) != Some(RESOLVE_UPDATE) {
             return ControlFlow::Continue(());
         }
+        let positional = args.iter().take_while(|arg| matches!(arg, FunctionArg::Unnamed(_))).count();
         for (position, arg) in args.iter_mut().enumerate() {
             let value = match arg {
                 FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. }
@@ -108,7 +112,9 @@ impl VisitorMut for NamedSamples {
                 {
                     value
                 }
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) if position == 1 => value,
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) if position == 1 && positional > 1 => {
+                    value
+                }
                 _ => continue,
             };
             if let Some(query) = table_name(value).and_then(|name| select_all(&name)) {

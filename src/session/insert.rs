@@ -15,6 +15,7 @@ use crate::model::FeatureDefinition;
 use crate::store::Store;
 
 use super::Extension;
+use super::views::reference;
 
 /// A feature that a statement writes to.
 pub(super) struct Target {
@@ -111,19 +112,6 @@ fn named(columns: &[ObjectName], source: LogicalPlan) -> Result<LogicalPlan> {
 
 fn column_name(name: &ObjectName) -> String {
     name.0.last().and_then(|part| part.as_ident()).map(normalized).unwrap_or_default()
-}
-
-fn reference(name: &ObjectName) -> Option<TableReference> {
-    let parts: Vec<String> =
-        name.0.iter().map(|part| part.as_ident().map(normalized)).collect::<Option<_>>()?;
-    match parts.as_slice() {
-        [table] => Some(TableReference::bare(table.as_str())),
-        [schema, table] => Some(TableReference::partial(schema.as_str(), table.as_str())),
-        [catalog, schema, table] => {
-            Some(TableReference::full(catalog.as_str(), schema.as_str(), table.as_str()))
-        }
-        _ => None,
-    }
 }
 
 /// Names without quotes are lower case, as everywhere in DataFusion.

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
 use datafusion::catalog::UrlTableFactory;
-use datafusion::common::{ResolvedTableReference, ToDFSchema};
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ResolvedTableReference, TableReference, ToDFSchema};
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::dynamic_file::DynamicListTableFactory;
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::logical_expr::{DdlStatement, DmlStatement, EmptyRelation, LogicalPlan, LogicalPlanBuilder, WriteOp};
+use datafusion::logical_expr::{
+    DdlStatement, DmlStatement, EmptyRelation, LogicalPlan, LogicalPlanBuilder, WriteOp,
+};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{ExplainStatement, ResetStatement, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
@@ -23,12 +25,16 @@ use super::attach::attach;
 use super::calls::resolve_calls;
 use super::insert::{self, Target};
 use super::statement::{MetaxyStatement, parse};
+use super::views::{Views, created_view};
 use crate::catalog::{FEATURES_SCHEMA, HISTORY_SCHEMA};
 use crate::config::Config;
 use crate::config::options::MetaxyOptions;
 use crate::error::{MetaxyError, Result};
 use crate::functions::is_our_function;
 use crate::store::FeatureTable;
+
+const IS_NO_TABLE: &str = "is a feature; DROP removes only tables and views of this session";
+const IS_TAKEN: &str = "is the name of a feature; give the table or view another name";
 
 /// How a session is opened.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +66,7 @@ pub(super) struct FileTables(pub Arc<dyn UrlTableFactory>);
 pub struct MetaxySession {
     context: SessionContext,
     extension: Arc<Extension>,
+    views: Arc<Views>,
 }
 
 impl MetaxySession {
@@ -104,12 +111,12 @@ impl MetaxySession {
         factory.session_store().with_state(context.state_weak_ref());
         extension.store(extension.default_store())?.graph().await?;
         attach(&context, &extension)?;
-        Ok(Self { context, extension })
+        Ok(Self::attached(context, extension))
     }
 
     /// The layer over a session of the caller's own, to which the stores were attached.
     pub fn attached(context: SessionContext, extension: Arc<Extension>) -> Self {
-        Self { context, extension }
+        Self { context, extension, views: Arc::default() }
     }
 
     /// The DataFusion session underneath.
@@ -179,7 +186,7 @@ impl MetaxySession {
     /// # Errors
     /// A definition or setting that can't be carried out.
     pub async fn start(&self, plan: LogicalPlan) -> Result<DataFrame> {
-        self.check_drop(&plan)?;
+        self.check_definition(&plan)?;
         let writes_feature = writes_feature(&plan);
         let frame = self.context.execute_logical_plan(plan).await?;
         if writes_feature {
@@ -189,23 +196,32 @@ impl MetaxySession {
         Ok(frame)
     }
 
-    /// DataFusion would say that a feature does not exist.
-    fn check_drop(&self, plan: &LogicalPlan) -> Result<()> {
-        let name = match plan {
-            LogicalPlan::Ddl(DdlStatement::DropTable(drop)) => &drop.name,
-            LogicalPlan::Ddl(DdlStatement::DropView(drop)) => &drop.name,
+    /// DataFusion would say that a feature does not exist, or that something was dropped.
+    fn check_definition(&self, plan: &LogicalPlan) -> Result<()> {
+        let (name, reason) = match plan {
+            LogicalPlan::Ddl(DdlStatement::DropTable(drop)) => (&drop.name, IS_NO_TABLE),
+            LogicalPlan::Ddl(DdlStatement::DropView(drop)) => (&drop.name, IS_NO_TABLE),
+            LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => (&create.name, IS_TAKEN),
+            LogicalPlan::Ddl(DdlStatement::CreateView(create)) => (&create.name, IS_TAKEN),
+            LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) => (&create.name, IS_TAKEN),
             _ => return Ok(()),
         };
-        let config = self.context.copied_config();
-        let catalog = &config.options().catalog;
-        let resolved = name.clone().resolve(&catalog.default_catalog, &catalog.default_schema);
+        let resolved = self.resolved(name);
         let is_ours = self.extension.store_names().any(|store| store == resolved.catalog.as_ref());
         let graph = if is_ours { self.extension.store(&resolved.catalog)?.known_graph() } else { None };
         if graph.is_some_and(|graph| graph.lookup(&resolved.table).is_ok()) {
-            let reason = format!("{name} is a feature; DROP removes only tables and views of this session");
-            return Err(MetaxyError::Invalid(reason));
+            return Err(MetaxyError::Invalid(format!("{name} {reason}")));
+        }
+        if reason == IS_NO_TABLE {
+            self.views.forget(&resolved);
         }
         Ok(())
+    }
+
+    fn resolved(&self, name: &TableReference) -> ResolvedTableReference {
+        let config = self.context.copied_config();
+        let catalog = &config.options().catalog;
+        name.clone().resolve(&catalog.default_catalog, &catalog.default_schema)
     }
 
     async fn use_store(&self, name: &str) -> Result<()> {
@@ -299,9 +315,14 @@ impl MetaxySession {
     async fn plan_plain(&self, mut statement: Statement) -> Result<LogicalPlan> {
         let state = self.context.state();
         let catalog = state.config_options().catalog.default_catalog.clone();
-        for call in resolve_calls(&mut statement) {
+        let calls = resolve_calls(&mut statement);
+        for call in &calls {
             let store = self.extension.store_or_default(call.store.as_deref(), &catalog)?;
             self.extension.open_inputs(&store, &call.feature, call.samples).await?;
+        }
+        let uses_views = self.renew_views(&statement).await?;
+        if let Some(name) = created_view(&statement) {
+            self.views.remember(self.resolved(&name), &statement, !calls.is_empty() || uses_views);
         }
         match state.statement_to_plan(statement.clone()).await {
             Ok(plan) => {
@@ -310,6 +331,25 @@ impl MetaxySession {
             }
             Err(error) => Err(self.explained(error.into(), &statement).await),
         }
+    }
+
+    /// Plans the views that a statement reads anew, where they contain an increment: which tables it compares
+    /// depends on which were ever written.
+    async fn renew_views(&self, statement: &Statement) -> Result<bool> {
+        let mut found = false;
+        let created = created_view(statement).map(|name| self.resolved(&name));
+        for reference in self.context.state().resolve_table_references(statement)? {
+            let name = self.resolved(&reference);
+            if created.as_ref() == Some(&name) {
+                continue;
+            }
+            if let Some(definition) = self.views.definition(&name) {
+                found = true;
+                let plan = Box::pin(self.plan_plain(definition)).await?;
+                self.context.execute_logical_plan(plan).await?;
+            }
+        }
+        Ok(found)
     }
 
     /// Says what is wrong with a table that a failed statement names, where that is the cause.

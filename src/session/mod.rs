@@ -7,6 +7,7 @@ mod insert;
 mod insert_rule;
 mod metaxy_session;
 mod statement;
+mod views;
 
 pub use attach::{SessionContextExt, SessionStateBuilderExt};
 pub use extension::{DescribedStore, Extension};

@@ -154,7 +154,13 @@ impl Stage {
             FILE_SIZE,
             None,
             DataSkippingNumIndexedCols::NumColumns(0),
-            Some(self.statistics_columns()),
+            // The writer parses these names as SQL.
+            Some(
+                self.statistics_columns()
+                    .iter()
+                    .map(|name| format!("\"{}\"", name.replace('"', "\"\"")))
+                    .collect(),
+            ),
         );
         DeltaWriter::new(Arc::clone(&self.store), config)
     }

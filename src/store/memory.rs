@@ -11,8 +11,10 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
-use datafusion::catalog::MemTable;
+use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
 
 use super::delta_schema::merge;
@@ -25,7 +27,17 @@ use crate::model::FeatureKey;
 /// Feature tables as Arrow batches in this process.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    tables: Mutex<HashMap<FeatureKey, Table>>,
+    tables: Arc<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables(Mutex<HashMap<FeatureKey, Table>>);
+
+impl Tables {
+    fn lock(&self) -> MutexGuard<'_, HashMap<FeatureKey, Table>> {
+        // A poisoned lock still guards a whole table: it is only changed in one assignment.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -41,11 +53,6 @@ impl MemoryStore {
     pub fn new() -> Self {
         Self::default()
     }
-
-    fn tables(&self) -> MutexGuard<'_, HashMap<FeatureKey, Table>> {
-        // A poisoned lock still guards a whole table: it is only changed in one assignment.
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[async_trait]
@@ -59,23 +66,18 @@ impl MetadataStore for MemoryStore {
     }
 
     async fn open(&self, feature: &FeatureKey) -> Result<Option<StoredTable>> {
-        let Some(table) = self.tables().get(feature).cloned() else {
+        let Some(table) = self.tables.lock().get(feature).cloned() else {
             return Ok(None);
         };
         let mut fields: Vec<_> = table.schema.fields().iter().cloned().collect();
         fields.push(Arc::new(Field::new(ROW_ORDER, DataType::UInt64, false)));
-        let schema = Arc::new(Schema::new(fields));
-        let mut next = 0_u64;
-        let mut batches = Vec::with_capacity(table.batches.len());
-        for batch in &table.batches {
-            let mut columns = widen(batch, &table.schema)?;
-            let end = next + batch.num_rows() as u64;
-            columns.push(Arc::new(UInt64Array::from_iter_values(next..end)));
-            next = end;
-            batches.push(RecordBatch::try_new(Arc::clone(&schema), columns).map_err(DataFusionError::from)?);
-        }
+        let rows = MemoryRows {
+            tables: Arc::clone(&self.tables),
+            feature: feature.clone(),
+            schema: Arc::new(Schema::new(fields)),
+        };
         Ok(Some(StoredTable {
-            provider: Arc::new(MemTable::try_new(schema, vec![batches])?),
+            provider: Arc::new(rows),
             recorded: Some(RecordedSettings {
                 algorithm: table.settings.algorithm.to_string(),
                 length: table.settings.length.to_string(),
@@ -88,7 +90,7 @@ impl MetadataStore for MemoryStore {
         let known = |tables: &HashMap<FeatureKey, Table>, key: &Option<String>| {
             key.as_ref().is_some_and(|key| tables.get(feature).is_some_and(|t| t.write_keys.contains(key)))
         };
-        if known(&self.tables(), &rows.write_key) {
+        if known(&self.tables.lock(), &rows.write_key) {
             return Ok(0);
         }
         let batches: Vec<RecordBatch> = rows.rows.try_collect().await?;
@@ -96,7 +98,7 @@ impl MetadataStore for MemoryStore {
         if count == 0 {
             return Ok(0);
         }
-        let mut tables = self.tables();
+        let mut tables = self.tables.lock();
         if known(&tables, &rows.write_key) {
             return Ok(0);
         }
@@ -124,6 +126,55 @@ impl MetadataStore for MemoryStore {
         table.write_keys.extend(rows.write_key);
         tables.insert(feature.clone(), table);
         Ok(count as u64)
+    }
+}
+
+/// All rows of a table, read as they are at the time of the scan.
+#[derive(Debug)]
+struct MemoryRows {
+    tables: Arc<Tables>,
+    feature: FeatureKey,
+    /// The table's columns when it was opened, and the row order.
+    schema: SchemaRef,
+}
+
+impl MemoryRows {
+    fn batches(&self) -> Result<Vec<RecordBatch>> {
+        let batches = self.tables.lock().get(&self.feature).map(|table| table.batches.clone());
+        let columns = Schema::new(self.schema.fields()[..self.schema.fields().len() - 1].to_vec());
+        let mut next = 0_u64;
+        let mut numbered = Vec::new();
+        for batch in batches.iter().flatten() {
+            let mut arrays = widen(batch, &columns)?;
+            let end = next + batch.num_rows() as u64;
+            arrays.push(Arc::new(UInt64Array::from_iter_values(next..end)));
+            next = end;
+            let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays);
+            numbered.push(batch.map_err(DataFusionError::from)?);
+        }
+        Ok(numbered)
+    }
+}
+
+#[async_trait]
+impl TableProvider for MemoryRows {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+        let table = MemTable::try_new(Arc::clone(&self.schema), vec![self.batches()?])?;
+        table.scan(state, projection, filters, limit).await
     }
 }
 

@@ -8,6 +8,7 @@ mod delta_stage;
 mod latest;
 mod memory;
 mod prepare;
+mod read;
 mod row_order;
 mod store;
 mod system;
@@ -15,6 +16,7 @@ mod table;
 mod times;
 mod types;
 mod versions;
+mod warnings;
 mod write;
 
 use std::fmt::Debug;
@@ -33,9 +35,11 @@ use crate::model::FeatureKey;
 pub use delta::DeltaStore;
 pub use latest::LatestExec;
 pub use memory::MemoryStore;
-pub use store::{Store, Warnings};
-pub use table::FeatureTable;
+pub use read::{FeatureVersions, ReadOptions};
+pub use store::Store;
 pub(crate) use system::feature_versions_schema;
+pub use table::FeatureTable;
+pub use warnings::Warnings;
 pub use write::{WriteOptions, WriteReport};
 
 /// A place that keeps feature tables. This is what a new kind of store implements.

@@ -71,10 +71,7 @@ impl RowOrderExec {
 }
 
 /// Lets partitions read only what they were given, and files be cut into pieces only in order.
-fn in_file_order(
-    scan: Arc<dyn ExecutionPlan>,
-    options: &ConfigOptions,
-) -> Result<Arc<dyn ExecutionPlan>> {
+fn in_file_order(scan: Arc<dyn ExecutionPlan>, options: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
     let scan = scan
         .transform_up(|node| {
             let ordered = if node.children().is_empty() { node.with_preserve_order(true) } else { None };
@@ -146,7 +143,8 @@ impl ExecutionPlan for RowOrderExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let input = self.scan.execute(partition, context)?;
         let schema = self.schema();
-        let mut numbering = Numbering { ranks: Arc::clone(&self.ranks), partition: partition as u64, next: HashMap::new() };
+        let mut numbering =
+            Numbering { ranks: Arc::clone(&self.ranks), partition: partition as u64, next: HashMap::new() };
         let out = Arc::clone(&schema);
         let stream = input.map(move |batch| numbering.number(&batch?, &out));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))

@@ -1,13 +1,15 @@
 //! A store as its users see it: features by key, with reading, writing and increments.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::Utc;
 use datafusion::arrow::array::{AsArray, StringArray};
 use datafusion::catalog::TableProvider;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::col;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::{LogicalPlan, col, ident, lit};
+use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
@@ -15,32 +17,15 @@ use super::prepare::{Preparer, Stamp};
 use super::system::{FEATURE_VERSIONS, definitions};
 use super::table::View;
 use super::{
-    Append, DeltaStore, FeatureTable, MemoryStore, MetadataStore, StoredTable, WriteOptions, WriteReport,
+    Append, DeltaStore, FeatureTable, FeatureVersions, MemoryStore, MetadataStore, ReadOptions, StoredTable,
+    Warnings, WriteOptions, WriteReport,
 };
-use crate::columns::PROVENANCE;
+use crate::columns::{INCREMENT, PROVENANCE};
 use crate::config::{StoreConfig, StoreKind};
 use crate::error::{MetaxyError, Result};
 use crate::hash::{HashAlgorithm, HashSettings};
 use crate::model::{FeatureDefinition, FeatureGraph, FeatureKey};
 use crate::update::{IncrementInputs, IncrementOptions, LowerComparison, increment};
-
-/// Messages for the user that are no errors, collected until somebody shows them.
-#[derive(Debug, Clone, Default)]
-pub struct Warnings(Arc<Mutex<Vec<String>>>);
-
-impl Warnings {
-    /// Adds a message, and writes it to the log.
-    pub fn push(&self, message: impl Into<String>) {
-        let message = message.into();
-        log::warn!("{message}");
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message);
-    }
-
-    /// The messages since the last call.
-    pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
 
 /// A named store with the features that are known in it.
 ///
@@ -177,9 +162,7 @@ impl Store {
         definition: &Arc<FeatureDefinition>,
     ) -> Result<FeatureTable> {
         let feature_version = self.graph().await?.feature_version(definition.key())?;
-        let stored = self.open(definition.key()).await?;
-        let view = View::Current { feature_version };
-        Ok(FeatureTable::new(Arc::clone(self), Arc::clone(definition), stored, view))
+        self.table(definition, View::current(feature_version)).await
     }
 
     /// Every row ever written to a feature, as a table.
@@ -190,8 +173,16 @@ impl Store {
         self: &Arc<Self>,
         definition: &Arc<FeatureDefinition>,
     ) -> Result<FeatureTable> {
+        self.table(definition, View::HISTORY).await
+    }
+
+    async fn table(
+        self: &Arc<Self>,
+        definition: &Arc<FeatureDefinition>,
+        view: View,
+    ) -> Result<FeatureTable> {
         let stored = self.open(definition.key()).await?;
-        Ok(FeatureTable::new(Arc::clone(self), Arc::clone(definition), stored, View::History))
+        Ok(FeatureTable::new(Arc::clone(self), Arc::clone(definition), stored, view))
     }
 
     /// The store's record of pushed definitions, if there is one.
@@ -202,16 +193,56 @@ impl Store {
         Ok(self.backend.open(&FeatureKey::parse(FEATURE_VERSIONS)?).await?.map(|table| table.provider))
     }
 
-    /// The latest live rows of a feature.
+    /// Rows of a feature: by default the latest live one of each sample at the current feature version.
     ///
     /// # Errors
     /// An unknown feature, or one without data here.
-    pub async fn read(self: &Arc<Self>, context: &SessionContext, feature: &str) -> Result<DataFrame> {
-        let table = self.current_table(&self.feature(feature).await?).await?;
+    pub async fn read(
+        self: &Arc<Self>,
+        context: &SessionContext,
+        feature: &str,
+        options: &ReadOptions,
+    ) -> Result<DataFrame> {
+        let definition = self.feature(feature).await?;
+        let view = View {
+            feature_version: match &options.feature_version {
+                FeatureVersions::Current => Some(self.graph().await?.feature_version(definition.key())?),
+                FeatureVersions::Exactly(version) => Some(version.clone()),
+                FeatureVersions::All => None,
+            },
+            sample_history: options.sample_history,
+            deleted: options.deleted,
+        };
+        let table = self.table(&definition, view).await?;
         if !table.exists() {
             return Err(table.not_found());
         }
         Ok(context.read_table(Arc::new(table))?)
+    }
+
+    /// How much of a feature's input has been computed: the share of distinct input units that are not new, from
+    /// 0 to 1, or `None` when there is no input.
+    ///
+    /// # Errors
+    /// As [`resolve_update`](Self::resolve_update).
+    pub async fn progress(
+        self: &Arc<Self>,
+        context: &SessionContext,
+        feature: &str,
+        options: &IncrementOptions,
+    ) -> Result<Option<f64>> {
+        let definition = self.feature(feature).await?;
+        let inputs = self.inputs(definition.key(), options.samples.is_some()).await?;
+        let count = async |options: &IncrementOptions| -> Result<f64> {
+            let keys: Vec<_> = inputs.plan.comparison_columns.iter().map(ident).collect();
+            let frame = self.frame(context, increment(&inputs, options)?);
+            Ok(frame.filter(col(INCREMENT).eq(lit("new")))?.select(keys)?.distinct()?.count().await? as f64)
+        };
+        let all = count(&IncrementOptions { skip_comparison: true, ..options.clone() }).await?;
+        if all == 0.0 {
+            return Ok(None);
+        }
+        Ok(Some(1.0 - count(options).await? / all))
     }
 
     /// The increment of a feature: which samples are new, stale or orphaned.
@@ -226,14 +257,18 @@ impl Store {
     ) -> Result<DataFrame> {
         let definition = self.feature(feature).await?;
         let inputs = self.inputs(definition.key(), options.samples.is_some()).await?;
-        let plan = increment(&inputs, options)?;
+        Ok(self.frame(context, increment(&inputs, options)?))
+    }
+
+    /// A frame over the context's state, with the rule that increments need.
+    fn frame(&self, context: &SessionContext, plan: LogicalPlan) -> DataFrame {
         let mut state = context.state();
-        if !state.optimizers().iter().any(|rule| rule.name() == "metaxy_lower_comparison") {
-            state = datafusion::execution::session_state::SessionStateBuilder::new_from_existing(state)
+        if !state.optimizers().iter().any(|rule| rule.name() == LowerComparison.name()) {
+            state = SessionStateBuilder::new_from_existing(state)
                 .with_optimizer_rule(Arc::new(LowerComparison))
                 .build();
         }
-        Ok(DataFrame::new(state, plan))
+        DataFrame::new(state, plan)
     }
 
     /// Writes rows: columns match by name, `metaxy_provenance_by_field` is required, system columns are added.

@@ -10,9 +10,13 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DFSchema, Result};
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, col, lit};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::latest::{LatestColumns, LatestExec};
 use super::write::FeatureSink;
@@ -23,14 +27,23 @@ use crate::model::FeatureDefinition;
 
 /// Which rows of a feature a table shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum View {
+pub(crate) struct View {
+    /// The feature version whose rows count; `None` for all of them.
+    pub feature_version: Option<String>,
+    /// Every row of a sample instead of the latest one.
+    pub sample_history: bool,
+    /// Deleted rows, too.
+    pub deleted: bool,
+}
+
+impl View {
     /// The latest live row of each sample at one feature version.
-    Current {
-        /// The feature version whose rows count.
-        feature_version: String,
-    },
-    /// Every row ever written, deleted ones and old versions included.
-    History,
+    pub(crate) fn current(feature_version: String) -> Self {
+        Self { feature_version: Some(feature_version), sample_history: false, deleted: false }
+    }
+
+    /// Every row ever written.
+    pub(crate) const HISTORY: Self = Self { feature_version: None, sample_history: true, deleted: true };
 }
 
 /// A feature of a store as a DataFusion table.
@@ -44,6 +57,8 @@ pub struct FeatureTable {
     view: View,
     schema: SchemaRef,
     by_name: bool,
+    /// Why the table can't be read.
+    unreadable: Option<String>,
 }
 
 impl fmt::Debug for FeatureTable {
@@ -60,7 +75,7 @@ impl FeatureTable {
         view: View,
     ) -> Self {
         let schema = shown_schema(stored.as_ref(), &definition);
-        Self { store, definition, stored, view, schema, by_name: false }
+        Self { store, definition, stored, view, schema, by_name: false, unreadable: None }
     }
 
     /// The feature's definition.
@@ -84,8 +99,21 @@ impl FeatureTable {
         self.stored.is_some()
     }
 
-    /// The error for reading a feature that has no data.
+    /// A table that stands for one which can't be opened, so that listings of all tables still work.
+    pub(crate) fn unreadable(
+        store: Arc<Store>,
+        definition: Arc<FeatureDefinition>,
+        reason: &MetaxyError,
+    ) -> Self {
+        let reason = Some(reason.to_string());
+        Self { unreadable: reason, ..Self::new(store, definition, None, View::HISTORY) }
+    }
+
+    /// The error for reading a feature that has no data, or whose table can't be read.
     pub fn not_found(&self) -> MetaxyError {
+        if let Some(reason) = &self.unreadable {
+            return MetaxyError::Invalid(reason.clone());
+        }
         self.store.not_found(&self.definition.spec.key)
     }
 
@@ -97,10 +125,9 @@ impl FeatureTable {
         self.definition.spec.id_columns.iter().any(|id| id == name)
     }
 
-    async fn scan_current(
+    async fn scan_latest(
         &self,
         stored: &StoredTable,
-        feature_version: &str,
         state: &dyn Session,
         projection: &[usize],
         filters: &[Expr],
@@ -131,6 +158,10 @@ impl FeatureTable {
             }
         }
         let version = take(FEATURE_VERSION);
+        if self.view.feature_version.is_none() {
+            // With several feature versions a sample has a latest row in each.
+            ids.extend(version);
+        }
         let columns = LatestColumns {
             ids,
             updated_at: take(UPDATED_AT),
@@ -149,19 +180,70 @@ impl FeatureTable {
                 })
                 .collect::<Result<_>>()?,
         };
-        let mut hints = filters.to_vec();
-        if version.is_some() {
-            hints.push(col(FEATURE_VERSION).eq(lit(feature_version)));
-        }
-        let mut plan = stored.provider.scan(state, Some(&read), &hints, None).await?;
-        if version.is_some() {
-            let schema = DFSchema::try_from(plan.schema().as_ref().clone())?;
-            let wanted =
-                state.create_physical_expr(col(FEATURE_VERSION).eq(lit(feature_version)), &schema)?;
-            plan = Arc::new(FilterExec::try_new(wanted, plan)?);
-        }
-        Ok(Arc::new(LatestExec::try_new(plan, columns, false)?))
+        let wanted = match &self.view.feature_version {
+            Some(wanted) if version.is_some() => Some(col(FEATURE_VERSION).eq(lit(wanted.as_str()))),
+            _ => None,
+        };
+        let hints: Vec<Expr> = filters.iter().cloned().chain(wanted.clone()).collect();
+        let plan = stored.provider.scan(state, Some(&read), &hints, None).await?;
+        let plan = filtered(plan, wanted, state)?;
+        Ok(Arc::new(LatestExec::try_new(plan, columns, self.view.deleted)?))
     }
+
+    /// All rows of the wanted feature version, deleted ones only if they are wanted.
+    async fn scan_history(
+        &self,
+        stored: &StoredTable,
+        state: &dyn Session,
+        projection: &[usize],
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let inner = stored.provider.schema();
+        let version = self.view.feature_version.as_ref().map(|v| col(FEATURE_VERSION).eq(lit(v.as_str())));
+        let live = (!self.view.deleted).then(|| col(DELETED_AT).is_null());
+        let wanted = conjunction(
+            [(version, FEATURE_VERSION), (live, DELETED_AT)]
+                .into_iter()
+                .filter(|(_, column)| inner.field_with_name(column).is_ok())
+                .filter_map(|(condition, _)| condition),
+        );
+        let mut read = projection
+            .iter()
+            .map(|&i| Ok(inner.index_of(self.schema.field(i).name())?))
+            .collect::<Result<Vec<_>>>()?;
+        let shown = read.len();
+        for column in wanted.iter().flat_map(Expr::column_refs) {
+            let index = inner.index_of(&column.name)?;
+            if !read.contains(&index) {
+                read.push(index);
+            }
+        }
+        let limit = if wanted.is_none() { limit } else { None };
+        let hints: Vec<Expr> = filters.iter().cloned().chain(wanted.clone()).collect();
+        let plan = stored.provider.scan(state, Some(&read), &hints, limit).await?;
+        let plan = filtered(plan, wanted, state)?;
+        if plan.schema().fields().len() == shown {
+            return Ok(plan);
+        }
+        let schema = plan.schema();
+        let columns = (0..shown).map(|i| {
+            let name = schema.field(i).name();
+            (Arc::new(Column::new(name, i)) as Arc<dyn PhysicalExpr>, name.clone())
+        });
+        Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), Arc::clone(&plan))?))
+    }
+}
+
+fn filtered(
+    plan: Arc<dyn ExecutionPlan>,
+    condition: Option<Expr>,
+    state: &dyn Session,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(condition) = condition else { return Ok(plan) };
+    let schema = DFSchema::try_from(plan.schema().as_ref().clone())?;
+    let condition = state.create_physical_expr(condition, &schema)?;
+    Ok(Arc::new(FilterExec::try_new(condition, plan)?))
 }
 
 /// User columns first, then the system columns in their usual order.
@@ -210,18 +292,10 @@ impl TableProvider for FeatureTable {
         };
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let projection = projection.unwrap_or(&all);
-        match &self.view {
-            View::Current { feature_version } => {
-                self.scan_current(stored, feature_version, state, projection, filters).await
-            }
-            View::History => {
-                let inner = stored.provider.schema();
-                let indices = projection
-                    .iter()
-                    .map(|&i| Ok(inner.index_of(self.schema.field(i).name())?))
-                    .collect::<Result<Vec<_>>>()?;
-                stored.provider.scan(state, Some(&indices), filters, limit).await
-            }
+        if self.view.sample_history {
+            self.scan_history(stored, state, projection, filters, limit).await
+        } else {
+            self.scan_latest(stored, state, projection, filters).await
         }
     }
 
@@ -231,10 +305,8 @@ impl TableProvider for FeatureTable {
         Ok(filters
             .iter()
             .map(|filter| {
-                let pushable = match &self.view {
-                    View::History => true,
-                    View::Current { .. } => filter.column_refs().iter().all(|c| self.is_id(&c.name)),
-                };
+                let pushable =
+                    self.view.sample_history || filter.column_refs().iter().all(|c| self.is_id(&c.name));
                 if pushable && !filter.is_volatile() {
                     TableProviderFilterPushDown::Inexact
                 } else {
@@ -251,10 +323,14 @@ impl TableProvider for FeatureTable {
         insert_op: InsertOp,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         if insert_op != InsertOp::Append {
-            return self.refuse(format!("feature {}: rows can be appended, not replaced", self.definition.spec.key));
+            return self
+                .refuse(format!("feature {}: rows can be appended, not replaced", self.definition.spec.key));
         }
-        if self.view == View::History {
-            return self.refuse(format!("feature {}: write to the feature itself, its history is read-only", self.definition.spec.key));
+        if self.view == View::HISTORY {
+            return self.refuse(format!(
+                "feature {}: write to the feature itself, its history is read-only",
+                self.definition.spec.key
+            ));
         }
         let sink = FeatureSink::new(
             Arc::clone(&self.store),
@@ -278,7 +354,10 @@ impl TableProvider for FeatureTable {
         _assignments: Vec<(String, Expr)>,
         _filters: Vec<Expr>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.refuse(format!("feature {}: rows are not updated in place; write the sample again with INSERT", self.definition.spec.key))
+        self.refuse(format!(
+            "feature {}: rows are not updated in place; write the sample again with INSERT",
+            self.definition.spec.key
+        ))
     }
 
     async fn truncate(&self, _state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {

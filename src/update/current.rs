@@ -217,7 +217,8 @@ fn ranked(
             .build()?
             .alias(internal::RANK),
     ];
-    let builder = builder.window(windows)?;
+    // One window node per sort order.
+    let builder = LogicalPlanBuilder::from(LogicalPlanBuilder::window_plan(builder.build()?, windows)?);
     let exprs: Vec<Expr> = builder
         .schema()
         .fields()

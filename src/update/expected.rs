@@ -142,23 +142,26 @@ impl Joined {
         let names =
             |plan: &LogicalPlan| plan.schema().fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>();
         let (left_names, right_names) = (names(&self.plan), names(&right_plan));
-        let on = |side: &str| keys.iter().map(|k| Column::new(Some(side), k)).collect::<Vec<_>>();
+        let right_key = |key: &String| format!("__metaxy_right_{key}");
+        let renamed: Vec<Expr> = right_names
+            .iter()
+            .map(|name| if keys.contains(name) { plain(name).alias(right_key(name)) } else { plain(name) })
+            .collect();
+        let right_plan = LogicalPlanBuilder::from(right_plan).project(renamed)?.build()?;
+        let left_on: Vec<Column> = keys.iter().map(Column::new_unqualified).collect();
+        let right_on: Vec<Column> = keys.iter().map(|k| Column::new_unqualified(right_key(k))).collect();
         let mut exprs = Vec::new();
         for name in &left_names {
-            let left = Expr::Column(Column::new(Some("l"), name));
-            let expr = if keys.contains(name) && kind == JoinType::Full {
-                coalesce(vec![left, Expr::Column(Column::new(Some("r"), name))])
+            let both = keys.contains(name) && kind == JoinType::Full;
+            exprs.push(if both {
+                coalesce(vec![plain(name), plain(right_key(name))]).alias(name)
             } else {
-                left
-            };
-            exprs.push(expr.alias(name));
+                plain(name)
+            });
         }
-        for name in right_names.iter().filter(|name| !keys.contains(name)) {
-            exprs.push(Expr::Column(Column::new(Some("r"), name)).alias(name));
-        }
+        exprs.extend(right_names.iter().filter(|name| !keys.contains(name)).map(plain));
         let plan = LogicalPlanBuilder::from(self.plan)
-            .alias("l")?
-            .join(LogicalPlanBuilder::from(right_plan).alias("r")?.build()?, kind, (on("l"), on("r")), None)?
+            .join(right_plan, kind, (left_on, right_on), None)?
             .project(exprs)?
             .build()?;
         let mut user_columns = self.user_columns;

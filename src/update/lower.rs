@@ -11,9 +11,6 @@ use super::internal;
 use super::parents::plain;
 use crate::columns::{INCREMENT, PROVENANCE};
 
-const EXPECTED_SIDE: &str = "expected";
-const CURRENT_SIDE: &str = "stored";
-
 /// Replaces each comparison by a full join that classifies its rows.
 ///
 /// It runs after the rules that push filters down, which by then have gone through the comparison.
@@ -44,12 +41,26 @@ impl OptimizerRule for LowerComparison {
     }
 }
 
+/// The names that the columns of the two sides have in the join. They differ from each other and from the result's
+/// names: optimizer rules that move expressions through a join take names without qualifiers for the same.
+fn expected_name(name: &str) -> String {
+    format!("__metaxy_left_{name}")
+}
+
+fn current_name(name: &str) -> String {
+    format!("__metaxy_right_{name}")
+}
+
 fn expected(name: &str) -> Expr {
-    Expr::Column(Column::new(Some(EXPECTED_SIDE), name))
+    plain(expected_name(name))
 }
 
 fn current(name: &str) -> Expr {
-    Expr::Column(Column::new(Some(CURRENT_SIDE), name))
+    plain(current_name(name))
+}
+
+fn renamed(plan: &LogicalPlan, name: fn(&str) -> String) -> Vec<Expr> {
+    plan.schema().fields().iter().map(|f| plain(f.name()).alias(name(f.name()))).collect()
 }
 
 fn distinct(left: Expr, right: Expr) -> Expr {
@@ -57,16 +68,19 @@ fn distinct(left: Expr, right: Expr) -> Expr {
 }
 
 fn lower(comparison: &Comparison) -> Result<LogicalPlan> {
-    let mut marked: Vec<Expr> =
-        comparison.expected.schema().fields().iter().map(|f| plain(f.name())).collect();
-    marked.push(lit(true).alias(internal::EXPECTED));
-    let left = LogicalPlanBuilder::from(comparison.expected.clone()).project(marked)?.alias(EXPECTED_SIDE)?;
-    let right = LogicalPlanBuilder::from(comparison.current.clone()).alias(CURRENT_SIDE)?.build()?;
-    let on = |side: &str| comparison.keys.iter().map(|k| Column::new(Some(side), k)).collect::<Vec<_>>();
+    let mut marked = renamed(&comparison.expected, expected_name);
+    marked.push(lit(true).alias(expected_name(internal::EXPECTED)));
+    let left = LogicalPlanBuilder::from(comparison.expected.clone()).project(marked)?;
+    let right = LogicalPlanBuilder::from(comparison.current.clone())
+        .project(renamed(&comparison.current, current_name))?
+        .build()?;
+    let on = |name: fn(&str) -> String| {
+        comparison.keys.iter().map(|k| Column::new_unqualified(name(k))).collect::<Vec<_>>()
+    };
     let mut builder = left.join_detailed(
         right,
         JoinType::Full,
-        (on(EXPECTED_SIDE), on(CURRENT_SIDE)),
+        (on(expected_name), on(current_name)),
         None,
         NullEquality::NullEqualsNull,
     )?;

@@ -12,14 +12,15 @@ key = "video/raw"
 id_columns = ["video_id"]
 "#;
 
-const INSERT: &str =
-    "INSERT INTO video__raw SELECT 'v1' AS video_id, named_struct('default', 'a') AS metaxy_provenance_by_field";
+const INSERT: &str = "INSERT INTO video__raw SELECT 'v1' AS video_id, named_struct('default', 'a') AS metaxy_provenance_by_field";
 
 #[test]
 fn help_and_version() {
     let folder = tempfile::tempdir().unwrap();
     let help = Cli::new(folder.path()).args(["--help"]).run().ok();
-    for option in ["--command", "--file", "--config", "--store", "--format", "--quiet", "Usage:", "resolve_update"] {
+    for option in
+        ["--command", "--file", "--config", "--store", "--format", "--quiet", "Usage:", "resolve_update"]
+    {
         assert!(help.contains(option), "{option} is not in:\n{help}");
     }
     let version = Cli::new(folder.path()).args(["--version"]).run().ok();
@@ -32,7 +33,19 @@ fn commands_and_files_run_in_their_order() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("two.sql"), "-- a comment\nSELECT 2 AS n;\nSELECT 3 AS n;\n").unwrap();
     fs::write(folder.path().join("five.sql"), "SELECT 5 AS n").unwrap();
-    let args = ["-q", "--format", "csv", "-c", "SELECT 1 AS n", "-f", "two.sql", "-c", "SELECT 4 AS n; SELECT 45 AS n", "-f", "five.sql"];
+    let args = [
+        "-q",
+        "--format",
+        "csv",
+        "-c",
+        "SELECT 1 AS n",
+        "-f",
+        "two.sql",
+        "-c",
+        "SELECT 4 AS n; SELECT 45 AS n",
+        "-f",
+        "five.sql",
+    ];
     let out = Cli::new(folder.path()).args(args).run().ok();
     assert_eq!(out, "n\n1\nn\n2\nn\n3\nn\n4\nn\n45\nn\n5\n");
 }
@@ -40,9 +53,12 @@ fn commands_and_files_run_in_their_order() {
 #[test]
 fn piped_sql_is_a_script() {
     let folder = tempfile::tempdir().unwrap();
-    let ran = Cli::new(folder.path()).args(["-q", "--format", "csv"]).run_with_input("SELECT 1 AS n; SELECT 2 AS n");
+    let ran = Cli::new(folder.path())
+        .args(["-q", "--format", "csv"])
+        .run_with_input("SELECT 1 AS n; SELECT 2 AS n");
     assert_eq!(ran.ok(), "n\n1\nn\n2\n");
-    let ran = Cli::new(folder.path()).args(["-q", "--format", "csv", "-f", "-"]).run_with_input("SELECT 7 AS n");
+    let ran =
+        Cli::new(folder.path()).args(["-q", "--format", "csv", "-f", "-"]).run_with_input("SELECT 7 AS n");
     assert_eq!(ran.ok(), "n\n7\n");
 }
 
@@ -60,7 +76,15 @@ fn the_first_error_ends_the_run() {
 #[test]
 fn wrong_arguments_exit_with_2() {
     let folder = tempfile::tempdir().unwrap();
-    for args in [&["--format", "x"][..], &["--nope"], &["-c"], &["-c", ""], &["stray"], &["--maxrows", "x"], &["-m", "1x"]] {
+    for args in [
+        &["--format", "x"][..],
+        &["--nope"],
+        &["-c"],
+        &["-c", ""],
+        &["stray"],
+        &["--maxrows", "x"],
+        &["-m", "1x"],
+    ] {
         let ran = Cli::new(folder.path()).args(args).run();
         assert_eq!(ran.code, Some(2), "{args:?}: {ran:#?}");
         assert!(ran.stdout.is_empty() && ran.stderr.starts_with("error: "), "{args:?}: {ran:#?}");
@@ -90,7 +114,8 @@ fn formats() {
     let sql = "SELECT * FROM (VALUES (1, 'x, \"y\"'), (2, NULL)) AS t(a, b) ORDER BY a";
     assert_eq!(print("csv", sql), "a,b\n1,\"x, \"\"y\"\"\"\n2,\n");
     assert_eq!(print("tsv", sql), "a\tb\n1\t\"x, \"\"y\"\"\"\n2\t\n");
-    let table = "+---+--------+\n| a | b      |\n+---+--------+\n| 1 | x, \"y\" |\n| 2 |        |\n+---+--------+\n";
+    let table =
+        "+---+--------+\n| a | b      |\n+---+--------+\n| 1 | x, \"y\" |\n| 2 |        |\n+---+--------+\n";
     assert_eq!(print("table", sql), table);
     assert_eq!(print("automatic", sql), table);
     let rows: Value = serde_json::from_str(&print("json", sql)).unwrap();
@@ -112,7 +137,11 @@ fn formats() {
 fn without_a_configuration_nothing_is_made_until_a_write() {
     let folder = tempfile::tempdir().unwrap();
     let stores = "SELECT store, type, is_default FROM system.stores";
-    let out = Cli::new(folder.path()).args(["--format", "csv"]).sql(&[stores, "SELECT count(*) AS n FROM system.features"]).run().ok();
+    let out = Cli::new(folder.path())
+        .args(["--format", "csv"])
+        .sql(&[stores, "SELECT count(*) AS n FROM system.features"])
+        .run()
+        .ok();
     assert_eq!(out, "store,type,is_default\nlocal,delta,true\nn\n0\n");
     assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "a read makes nothing");
     // Features come through the environment here, as there is no file.
@@ -172,7 +201,8 @@ fn the_configuration_is_named_or_found_upwards() {
     let csv = || Cli::new(elsewhere.path()).args(["--format", "csv"]);
     assert_eq!(csv().args(["--config", config]).sql(&[read]).run().ok(), "video_id\nv1\n");
     assert_eq!(csv().env("METAXY_CONFIG", config).sql(&[read]).run().ok(), "video_id\nv1\n");
-    let wrong = csv().env("METAXY_CONFIG", config).args(["--config", "nope.toml"]).sql(&[read]).run().failed();
+    let wrong =
+        csv().env("METAXY_CONFIG", config).args(["--config", "nope.toml"]).sql(&[read]).run().failed();
     assert!(wrong.contains("nope.toml"), "{wrong}");
 }
 
@@ -272,7 +302,8 @@ fn secrets_are_never_shown() {
     }
     project.write("metaxy.toml", &config("dev"));
     let json = format!("{{\"a\": {SECRET}");
-    let ran = project.cli().env("METAXY_STORES__DEV__CONFIG__STORAGE_OPTIONS", &json).sql(&["SELECT 1"]).run();
+    let ran =
+        project.cli().env("METAXY_STORES__DEV__CONFIG__STORAGE_OPTIONS", &json).sql(&["SELECT 1"]).run();
     outputs.push(("broken JSON".into(), ran.code, ran.stdout, ran.stderr));
 
     for (what, code, stdout, stderr) in &outputs {

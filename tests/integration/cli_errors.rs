@@ -17,8 +17,7 @@ id_columns = ["video_id"]
 deps = ["video/raw"]
 "#;
 
-const INSERT: &str =
-    "INSERT INTO video__raw SELECT 'v1' AS video_id, named_struct('default', 'a') AS metaxy_provenance_by_field";
+const INSERT: &str = "INSERT INTO video__raw SELECT 'v1' AS video_id, named_struct('default', 'a') AS metaxy_provenance_by_field";
 
 /// Runs something that fails, and looks that its message has these parts and that no file has changed.
 fn fails(folder: &Path, parts: &[&str], run: impl FnOnce() -> Ran) {
@@ -49,9 +48,18 @@ fn wrong_configuration() {
         ("hash_truncation_length = \"long\"", ["hash_truncation_length", "number"]),
         ("project = \"a__b\"\n[stores.dev]\ntype = \"memory\"", ["project", "a__b"]),
         ("[ext.datafusion]\nengin = \"native\"", ["engin", "line 2"]),
-        ("[ext.datafusion]\nfeatures = [\"nowhere.toml\"]\n[stores.dev]\ntype = \"memory\"", ["features", "nowhere.toml"]),
-        ("[stores.dev]\ntype = \"delta\"\n[stores.dev.config]\nroot_path = \"x\"\nhash_algorithm = \"crc32\"", ["hash_algorithm", "crc32"]),
-        ("[stores.dev]\ntype = \"delta\"\n[stores.dev.config]\nroot_path = \"s3://bucket/x\"", ["dev", "s3://"]),
+        (
+            "[ext.datafusion]\nfeatures = [\"nowhere.toml\"]\n[stores.dev]\ntype = \"memory\"",
+            ["features", "nowhere.toml"],
+        ),
+        (
+            "[stores.dev]\ntype = \"delta\"\n[stores.dev.config]\nroot_path = \"x\"\nhash_algorithm = \"crc32\"",
+            ["hash_algorithm", "crc32"],
+        ),
+        (
+            "[stores.dev]\ntype = \"delta\"\n[stores.dev.config]\nroot_path = \"s3://bucket/x\"",
+            ["dev", "s3://"],
+        ),
         ("extend = \"nowhere.toml\"", ["nowhere.toml", "metaxy.toml"]),
     ] {
         let project = Project::new(FEATURES);
@@ -72,7 +80,9 @@ fn missing_files() {
     // All files are there before anything runs.
     let args = ["-q", "-c", INSERT, "-f", "nope.sql"];
     fails(project.path(), &["nope.sql"], || project.cli().args(args).run());
-    fails(project.path(), &["nope.toml"], || project.cli().args(["--config", "nope.toml"]).sql(&["SELECT 1"]).run());
+    fails(project.path(), &["nope.toml"], || {
+        project.cli().args(["--config", "nope.toml"]).sql(&["SELECT 1"]).run()
+    });
 }
 
 #[test]
@@ -94,7 +104,10 @@ fn unknown_stores() {
 fn a_store_of_another_type() {
     let project = Project::new(FEATURES);
     let config = fs::read_to_string(project.path().join("metaxy.toml")).unwrap();
-    project.write("metaxy.toml", &format!("{config}\n[stores.db]\ntype = \"metaxy.ext.duckdb.DuckDBMetadataStore\"\n"));
+    project.write(
+        "metaxy.toml",
+        &format!("{config}\n[stores.db]\ntype = \"metaxy.ext.duckdb.DuckDBMetadataStore\"\n"),
+    );
     project.cli().sql(&["SELECT * FROM system.features"]).run().ok();
     for sql in [
         "USE STORE db",
@@ -125,10 +138,16 @@ fn unknown_features() {
 #[test]
 fn features_without_data() {
     let project = Project::new(FEATURES);
-    for sql in ["SELECT * FROM video__raw", "SELECT * FROM history.video__raw", "SELECT count(*) FROM \"video/raw\""] {
+    for sql in
+        ["SELECT * FROM video__raw", "SELECT * FROM history.video__raw", "SELECT count(*) FROM \"video/raw\""]
+    {
         sql_fails(&project, sql, &["video/raw", "no data", "dev"]);
     }
-    sql_fails(&project, "SELECT * FROM resolve_update('video/crop')", &["video/raw", "video/crop", "no data"]);
+    sql_fails(
+        &project,
+        "SELECT * FROM resolve_update('video/crop')",
+        &["video/raw", "video/crop", "no data"],
+    );
 }
 
 #[test]
@@ -138,7 +157,10 @@ fn wrong_calls_of_resolve_update() {
     for (call, parts) in [
         ("resolve_update('video/raw')", &["video/raw", "root", "metaxy_provenance_by_field"][..]),
         ("resolve_update('video/raw', (SELECT 'v1' AS video_id))", &["metaxy_provenance_by_field"]),
-        ("resolve_update('video/raw', (SELECT 'v1' AS id, named_struct('default', 'a') AS metaxy_provenance_by_field))", &["video_id"]),
+        (
+            "resolve_update('video/raw', (SELECT 'v1' AS id, named_struct('default', 'a') AS metaxy_provenance_by_field))",
+            &["video_id"],
+        ),
         ("resolve_update('video/raw', nowhere)", &["nowhere"]),
         ("resolve_update('video/raw', 'nowhere.parquet')", &["nowhere.parquet"]),
         ("resolve_update('video/crop', engine => 'x')", &["engine", "x", "native"]),
@@ -157,7 +179,10 @@ fn wrong_calls_of_resolve_update() {
 #[test]
 fn feature_files_with_mistakes() {
     for (text, parts) in [
-        ("[[feature]]\nkey = \"a\"\nid_column = [\"x\"]", &["extra.toml", "line 3", "id_column", "id_columns"][..]),
+        (
+            "[[feature]]\nkey = \"a\"\nid_column = [\"x\"]",
+            &["extra.toml", "line 3", "id_column", "id_columns"][..],
+        ),
         ("[[feature]]\nkey = \"a", &["extra.toml", "line 2"]),
         ("[[feature]]\nkey = \"a\"", &["extra.toml", "feature a", "id_columns"]),
         ("[[feature]]\nkey = \"A\"\nid_columns = [\"x\"]", &["extra.toml", "line 2", "A"]),
@@ -170,8 +195,14 @@ fn feature_files_with_mistakes() {
             &["a -> b -> c -> a"],
         ),
         ("[[feature]]\nkey = \"a\"\nid_columns = [\"x\"]\ndeps = [\"a\"]", &["a -> a"]),
-        ("[[feature]]\nkey = \"a-b\"\nid_columns = [\"x\"]\n[[feature]]\nkey = \"a_b\"\nid_columns = [\"x\"]", &["a-b", "a_b"]),
-        ("[[feature]]\nkey = \"a\"\nid_columns = [\"x\"]\ndeps = [\"video/raw\", \"video/raw\"]", &["feature a", "video/raw"]),
+        (
+            "[[feature]]\nkey = \"a-b\"\nid_columns = [\"x\"]\n[[feature]]\nkey = \"a_b\"\nid_columns = [\"x\"]",
+            &["a-b", "a_b"],
+        ),
+        (
+            "[[feature]]\nkey = \"a\"\nid_columns = [\"x\"]\ndeps = [\"video/raw\", \"video/raw\"]",
+            &["feature a", "video/raw"],
+        ),
     ] {
         let project = Project::new(FEATURES);
         project.write("features-extra.toml", text);
@@ -186,15 +217,36 @@ fn rows_that_are_refused() {
     for (select, parts) in [
         (format!("SELECT 'v1' AS id, {provenance}"), &["video/raw", "video_id", "missing"][..]),
         ("SELECT 'v1' AS video_id".to_owned(), &["metaxy_provenance_by_field", "missing"]),
-        ("SELECT 'v1' AS video_id, 'a' AS metaxy_provenance_by_field".to_owned(), &["metaxy_provenance_by_field", "struct"]),
-        ("SELECT 'v1' AS video_id, named_struct('other', 'a') AS metaxy_provenance_by_field".to_owned(), &["other", "default"]),
+        (
+            "SELECT 'v1' AS video_id, 'a' AS metaxy_provenance_by_field".to_owned(),
+            &["metaxy_provenance_by_field", "struct"],
+        ),
+        (
+            "SELECT 'v1' AS video_id, named_struct('other', 'a') AS metaxy_provenance_by_field".to_owned(),
+            &["other", "default"],
+        ),
         (format!("SELECT arrow_cast(NULL, 'Utf8') AS video_id, {provenance}"), &["NULL", "video_id"]),
-        (format!("SELECT 'v1' AS video_id, {provenance} UNION ALL SELECT 'v1', named_struct('default', 'b')"), &["video_id=v1"]),
-        ("SELECT 'v1' AS video_id, named_struct('default', 'a|b') AS metaxy_provenance_by_field".to_owned(), &["|", "v1"]),
-        ("SELECT 'v1' AS video_id, named_struct('default', '') AS metaxy_provenance_by_field".to_owned(), &["empty", "v1"]),
+        (
+            format!(
+                "SELECT 'v1' AS video_id, {provenance} UNION ALL SELECT 'v1', named_struct('default', 'b')"
+            ),
+            &["video_id=v1"],
+        ),
+        (
+            "SELECT 'v1' AS video_id, named_struct('default', 'a|b') AS metaxy_provenance_by_field"
+                .to_owned(),
+            &["|", "v1"],
+        ),
+        (
+            "SELECT 'v1' AS video_id, named_struct('default', '') AS metaxy_provenance_by_field".to_owned(),
+            &["empty", "v1"],
+        ),
         (format!("SELECT 'v1' AS video_id, 1 AS metaxy_mine, {provenance}"), &["metaxy_mine"]),
         (format!("SELECT 'v1' AS video_id, NULL AS note, {provenance}"), &["note", "NULL"]),
-        (format!("SELECT 'v1' AS video_id, 'orphaned' AS metaxy_increment, {provenance}"), &["orphaned", "WHERE metaxy_increment IN ('new', 'stale')"]),
+        (
+            format!("SELECT 'v1' AS video_id, 'orphaned' AS metaxy_increment, {provenance}"),
+            &["orphaned", "WHERE metaxy_increment IN ('new', 'stale')"],
+        ),
     ] {
         sql_fails(&project, &format!("INSERT INTO video__raw {select}"), parts);
     }
@@ -233,7 +285,8 @@ fn statements_that_are_refused() {
     ] {
         sql_fails(&project, sql, parts);
     }
-    let rows = project.cli().args(["--format", "csv"]).sql(&["SELECT video_id FROM history.video__raw"]).run().ok();
+    let rows =
+        project.cli().args(["--format", "csv"]).sql(&["SELECT video_id FROM history.video__raw"]).run().ok();
     assert_eq!(rows, "video_id\nv1\n");
 }
 
@@ -253,7 +306,8 @@ fn corrupt_logs() {
     }
     fs::write(&commit, &saved).unwrap();
     // A data file that is gone.
-    let data = files_below(&project.table("video/raw")).into_iter().find(|file| file.ends_with(".parquet")).unwrap();
+    let data =
+        files_below(&project.table("video/raw")).into_iter().find(|file| file.ends_with(".parquet")).unwrap();
     fs::remove_file(project.table("video/raw").join(&data)).unwrap();
     sql_fails(&project, "SELECT * FROM video__raw", &[&data]);
 }
@@ -265,7 +319,11 @@ fn a_root_below_a_file() {
     let root = project.path().join("file/store");
     for sql in ["SELECT * FROM video__raw", INSERT] {
         fails(project.path(), &["dev", "file/store"], || {
-            project.cli().env("METAXY_STORES__DEV__CONFIG__ROOT_PATH", root.to_str().unwrap()).sql(&[sql]).run()
+            project
+                .cli()
+                .env("METAXY_STORES__DEV__CONFIG__ROOT_PATH", root.to_str().unwrap())
+                .sql(&[sql])
+                .run()
         });
     }
 }
@@ -300,11 +358,15 @@ fn no_permission_on_a_table() {
     project.cli().sql(&[INSERT]).run().ok();
     let table = project.table("video/raw");
     set_mode(&table, 0o555);
-    fails(project.path(), &["dev", "video/raw", "ermission denied"], || unprivileged(&project).sql(&[INSERT]).run());
+    fails(project.path(), &["dev", "video/raw", "ermission denied"], || {
+        unprivileged(&project).sql(&[INSERT]).run()
+    });
     set_mode(&table, 0o755);
     // The data can be staged, the commit can't be made.
     set_mode(&table.join("_delta_log"), 0o555);
-    fails(project.path(), &["dev", "video/raw", "ermission denied"], || unprivileged(&project).sql(&[INSERT]).run());
+    fails(project.path(), &["dev", "video/raw", "ermission denied"], || {
+        unprivileged(&project).sql(&[INSERT]).run()
+    });
     set_mode(&table.join("_delta_log"), 0o000);
     let ran = unprivileged(&project).sql(&["SELECT * FROM video__raw"]).run();
     set_mode(&table.join("_delta_log"), 0o755);

@@ -62,7 +62,11 @@ async fn check_table(table: &Path, commits: usize) {
     assert!(created["createdTime"].is_i64(), "{created}");
     let mut columns = BTreeSet::new();
     for (version, commit) in log.iter().enumerate() {
-        assert_eq!(actions(commit, "protocol").len(), usize::from(version == 0), "protocol in commit {version}");
+        assert_eq!(
+            actions(commit, "protocol").len(),
+            usize::from(version == 0),
+            "protocol in commit {version}"
+        );
         for metadata in actions(commit, "metaData") {
             assert_eq!(metadata["id"], created["id"], "commit {version}");
             assert_eq!(metadata["createdTime"], created["createdTime"], "commit {version}");
@@ -190,9 +194,9 @@ fn of_contradicting_types_exactly_one_wins() {
         let rows = query(&project.session().await, "SELECT video_id, n FROM video__raw").await;
         let found: BTreeMap<String, Value> =
             rows.iter().map(|row| (row["video_id"].as_str().unwrap().to_owned(), row["n"].clone())).collect();
-        let expected = won.iter().map(|&i| {
-            (format!("w{i}"), if parity == 0 { json!(format!("text{i}")) } else { json!(i) })
-        });
+        let expected = won
+            .iter()
+            .map(|&i| (format!("w{i}"), if parity == 0 { json!(format!("text{i}")) } else { json!(i) }));
         assert_eq!(found, expected.collect());
         assert_eq!(rows.len(), won.len());
         let table = project.table("video/raw");

@@ -51,14 +51,7 @@ macro_rules! cases {
     };
 }
 
-cases!(
-    aggregation,
-    data_version_override,
-    expansion,
-    optional_deps,
-    renames_filters,
-    video_partial_update,
-);
+cases!(aggregation, data_version_override, expansion, optional_deps, renames_filters, video_partial_update,);
 
 #[test]
 fn no_case_is_forgotten() {
@@ -106,7 +99,10 @@ impl Case {
             for (name, value) in row.iter_mut().filter(|(name, _)| name.ends_with("_by_field")) {
                 // Structs are JSON text in these files.
                 let parsed = value.as_str().map(serde_json::from_str::<Value>);
-                *value = parsed.transpose().unwrap_or_else(|error| panic!("{name}: {error}")).unwrap_or(Value::Null);
+                *value = parsed
+                    .transpose()
+                    .unwrap_or_else(|error| panic!("{name}: {error}"))
+                    .unwrap_or(Value::Null);
             }
         }
         rows
@@ -128,7 +124,8 @@ fn compared(entry: &Value, row: &Value) -> Value {
     let keys = names(&entry["keys"][if orphaned { "orphaned" } else { "new" }]);
     let user = if orphaned { Vec::new() } else { names(&entry["user"]) };
     let columns = ["metaxy_increment"].into_iter().chain(keys).chain(user).chain(HASHES);
-    let pick = |name: &str| (name.to_owned(), row.get(name).unwrap_or_else(|| panic!("no {name}: {row}")).clone());
+    let pick =
+        |name: &str| (name.to_owned(), row.get(name).unwrap_or_else(|| panic!("no {name}: {row}")).clone());
     Value::Object(columns.map(pick).collect::<Map<_, _>>())
 }
 
@@ -158,7 +155,8 @@ async fn parquet(path: &Path) -> Vec<Value> {
 async fn read(name: &str) {
     let case = Case::open(name).await;
     for entry in case.entries("read") {
-        let columns: Vec<String> = names(&entry["columns"]).iter().map(|name| format!("\"{name}\"")).collect();
+        let columns: Vec<String> =
+            names(&entry["columns"]).iter().map(|name| format!("\"{name}\"")).collect();
         let sql = format!("SELECT {} FROM {}", columns.join(", "), text(&entry["table"]));
         let rows = query(&case.session, &sql).await;
         let expected = case.expected(&entry).await;
@@ -182,7 +180,8 @@ async fn resolve(name: &str) {
     }
     // Every feature that has parents is covered.
     let graph = dev(&case.session).graph().await.unwrap();
-    let covered: BTreeSet<_> = case.entries("resolve").iter().map(|e| text(&e["feature"]).to_owned()).collect();
+    let covered: BTreeSet<_> =
+        case.entries("resolve").iter().map(|e| text(&e["feature"]).to_owned()).collect();
     for definition in graph.iter().filter(|definition| !definition.spec.deps.is_empty()) {
         assert!(covered.contains(&definition.key().to_string()), "{}", definition.key());
     }
@@ -194,7 +193,8 @@ async fn registered_samples(name: &str) {
     for entry in case.entries("resolve").into_iter().filter(|entry| entry["samples"].is_string()) {
         let path = case.path().join(text(&entry["samples"]));
         let context = case.session.context();
-        let frame = context.read_parquet(path.to_str().unwrap(), ParquetReadOptions::default()).await.unwrap();
+        let frame =
+            context.read_parquet(path.to_str().unwrap(), ParquetReadOptions::default()).await.unwrap();
         context.register_table("given_samples", frame.into_view()).unwrap();
         let feature = text(&entry["feature"]);
         for samples in ["given_samples", "'given_samples'", "(SELECT * FROM given_samples)"] {

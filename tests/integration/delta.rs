@@ -58,7 +58,10 @@ async fn tables_of_layout(config: &str) -> Vec<String> {
     }
     assert_eq!(query(&project.session().await, "SELECT id FROM a_x__b_c__d").await.len(), 2);
     let logs = files_below(&project.path().join("store"));
-    logs.iter().filter_map(|file| file.strip_suffix("/_delta_log/00000000000000000000.json")).map(str::to_owned).collect()
+    logs.iter()
+        .filter_map(|file| file.strip_suffix("/_delta_log/00000000000000000000.json"))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -92,7 +95,8 @@ fn columns_come_in_any_order() {
             json!({"video_id": "v3", "path": "c", "size": null, "ok": true}),
         ];
         assert_eq!(rows, expected);
-        let versions = query(&session, "SELECT metaxy_data_version_by_field['default'] AS v FROM video__raw").await;
+        let versions =
+            query(&session, "SELECT metaxy_data_version_by_field['default'] AS v FROM video__raw").await;
         let mut versions = column(&versions, "v");
         versions.sort_by_key(Value::to_string);
         assert_eq!(versions, [json!("v-v1"), json!("v-v2"), json!("v-v3")]);
@@ -107,7 +111,9 @@ fn members_of_a_new_field_are_null_in_old_rows() {
         };
         let project = Project::new(&fields("\"audio\""));
         let insert = |id: &str, versions: &str| {
-            format!("INSERT INTO video__raw SELECT '{id}' AS video_id, named_struct({versions}) AS metaxy_provenance_by_field")
+            format!(
+                "INSERT INTO video__raw SELECT '{id}' AS video_id, named_struct({versions}) AS metaxy_provenance_by_field"
+            )
         };
         query(&project.session().await, &insert("v1", "'audio', 'a1'")).await;
         project.write("features.toml", &fields("\"frames\", \"audio\""));
@@ -165,7 +171,9 @@ fn naive_times_need_another_protocol() {
         assert_eq!(times, vec![json!("2024-05-01T10:11:12.123456"); 2]);
 
         // By a later change, also inside a list.
-        for column_of_later in [shot.to_owned(), shot.replace("CAST(", "make_array(CAST(").replace("TIMESTAMP)", "TIMESTAMP))")] {
+        for column_of_later in
+            [shot.to_owned(), shot.replace("CAST(", "make_array(CAST(").replace("TIMESTAMP)", "TIMESTAMP))")]
+        {
             let project = Project::new(RAW);
             let session = project.session().await;
             query(&session, &insert("v1", "")).await;
@@ -175,17 +183,26 @@ fn naive_times_need_another_protocol() {
             let first = one(&commits[0], "protocol");
             assert_eq!((&first["minReaderVersion"], &first["minWriterVersion"]), (&json!(1), &json!(2)));
             let protocol = one(&commits[1], "protocol");
-            assert_eq!((&protocol["minReaderVersion"], &protocol["minWriterVersion"]), (&json!(3), &json!(7)));
+            assert_eq!(
+                (&protocol["minReaderVersion"], &protocol["minWriterVersion"]),
+                (&json!(3), &json!(7))
+            );
             assert_eq!(features(protocol, "readerFeatures"), [json!("timestampNtz")]);
             // What writer version 2 implied has to be said now.
             for feature in ["timestampNtz", "appendOnly", "invariants"] {
                 assert!(features(protocol, "writerFeatures").contains(&json!(feature)), "{protocol}");
             }
-            assert!(actions(&commits[2], "protocol").is_empty() && actions(&commits[2], "metaData").is_empty());
+            assert!(
+                actions(&commits[2], "protocol").is_empty() && actions(&commits[2], "metaData").is_empty()
+            );
             let rows = query(&session, read).await;
             assert_eq!(rows.len(), 3);
             assert_eq!(rows[0]["shot_at"], Value::Null);
-            assert!(rows[1]["shot_at"].as_str().unwrap().contains("2024-05-01T10:11:12.123456"), "{}", rows[1]);
+            assert!(
+                rows[1]["shot_at"].as_str().unwrap().contains("2024-05-01T10:11:12.123456"),
+                "{}",
+                rows[1]
+            );
         }
     });
 }
@@ -212,7 +229,9 @@ fn properties_are_recorded_once() {
 #[test]
 fn a_table_of_other_recorded_hash_settings_is_an_error() {
     run(async {
-        let features = format!("{RAW}\n[[feature]]\nkey = \"video/crop\"\nid_columns = [\"video_id\"]\ndeps = [\"video/raw\"]");
+        let features = format!(
+            "{RAW}\n[[feature]]\nkey = \"video/crop\"\nid_columns = [\"video_id\"]\ndeps = [\"video/raw\"]"
+        );
         let project = Project::new(&features);
         query(&project.session().await, &insert("v1", "")).await;
         let before = log(&project.table("video/raw"));
@@ -248,7 +267,8 @@ fn a_corrupt_log_is_an_error_of_one_line() {
         let session = project.session().await;
         query(&session, &insert("v1", "")).await;
         query(&session, &insert("v2", "")).await;
-        let commit = |version: usize| project.table("video/raw").join(format!("_delta_log/{version:020}.json"));
+        let commit =
+            |version: usize| project.table("video/raw").join(format!("_delta_log/{version:020}.json"));
         let saved = [0, 1].map(|version| fs::read(commit(version)).unwrap());
         let half = String::from_utf8(saved[1][..saved[1].len() / 2].to_vec()).unwrap();
         for (version, text) in [(0, "garbage"), (1, "garbage"), (1, "{\"add\":{"), (1, &half), (0, "")] {
@@ -269,16 +289,27 @@ fn a_corrupt_log_is_an_error_of_one_line() {
 
 /// Writes that fail at their last row, over many batches.
 const FAILING: [(&str, &str); 3] = [
-    ("duplicate id", "SELECT CAST(value AS VARCHAR) AS video_id, value FROM generate_series(1, 50000) UNION ALL SELECT '7', 7"),
-    ("NULL id", "SELECT CASE WHEN value < 50000 THEN CAST(value AS VARCHAR) END AS video_id, value FROM generate_series(1, 50000)"),
-    ("failing query", "SELECT CAST(value AS VARCHAR) AS video_id, 10 / (50000 - value) AS value FROM generate_series(1, 50000)"),
+    (
+        "duplicate id",
+        "SELECT CAST(value AS VARCHAR) AS video_id, value FROM generate_series(1, 50000) UNION ALL SELECT '7', 7",
+    ),
+    (
+        "NULL id",
+        "SELECT CASE WHEN value < 50000 THEN CAST(value AS VARCHAR) END AS video_id, value FROM generate_series(1, 50000)",
+    ),
+    (
+        "failing query",
+        "SELECT CAST(value AS VARCHAR) AS video_id, 10 / (50000 - value) AS value FROM generate_series(1, 50000)",
+    ),
 ];
 
 #[test]
 fn a_write_that_fails_leaves_nothing() {
     run(async {
         let failing = |rows: &str| {
-            format!("INSERT INTO video__raw SELECT *, named_struct('default', 'v') AS metaxy_provenance_by_field FROM ({rows})")
+            format!(
+                "INSERT INTO video__raw SELECT *, named_struct('default', 'v') AS metaxy_provenance_by_field FROM ({rows})"
+            )
         };
         for (what, rows) in FAILING {
             let project = Project::new(RAW);
@@ -345,7 +376,11 @@ fn staged_files_without_a_commit_are_not_seen() {
         query(&project.session().await, &insert("v1", "")).await;
         let table = project.table("video/raw");
         let staged = |table: &Path| {
-            files_below(table).into_iter().find(|file| file.ends_with(".parquet")).map(|file| table.join(file)).unwrap()
+            files_below(table)
+                .into_iter()
+                .find(|file| file.ends_with(".parquet"))
+                .map(|file| table.join(file))
+                .unwrap()
         };
         // A writer that died before its commit, in a table and in the folder of a table to be.
         fs::copy(staged(&table), table.join("part-00001-stray.zstd.parquet")).unwrap();

@@ -166,7 +166,12 @@ fn a_table_of_maps_stays_one() {
     run(async {
         let (project, session) = project_with(true, &clips()).await;
         query(&session, &insert("v7")).await;
-        query(&session, &insert("v8").replace("named_struct('audio', 'x', 'frames', 'y')", "MAP {'frames': 'y', 'audio': 'x'}")).await;
+        query(
+            &session,
+            &insert("v8")
+                .replace("named_struct('audio', 'x', 'frames', 'y')", "MAP {'frames': 'y', 'audio': 'x'}"),
+        )
+        .await;
         let rows = query(
             &session,
             "SELECT metaxy_data_version_by_field AS d, metaxy_provenance AS p FROM clip__raw WHERE note = 'ours'",
@@ -188,9 +193,12 @@ fn a_table_of_maps_stays_one() {
 fn maps_are_written_to_a_table_of_structs() {
     run(async {
         let (_project, session) = project_with(false, &clips()).await;
-        let map = insert("v7").replace("named_struct('audio', 'x', 'frames', 'y')", "MAP {'frames': 'y', 'audio': 'x'}");
+        let map = insert("v7")
+            .replace("named_struct('audio', 'x', 'frames', 'y')", "MAP {'frames': 'y', 'audio': 'x'}");
         query(&session, &map).await;
-        let rows = query(&session, "SELECT metaxy_provenance_by_field AS p FROM clip__raw WHERE note = 'ours'").await;
+        let rows =
+            query(&session, "SELECT metaxy_provenance_by_field AS p FROM clip__raw WHERE note = 'ours'")
+                .await;
         assert_eq!(column(&rows, "p"), [json!({"audio": "x", "frames": "y"})]);
         // A key that is missing is a version that is missing.
         let short = insert("v8").replace("named_struct('audio', 'x', 'frames', 'y')", "MAP {'audio': 'x'}");
@@ -237,7 +245,8 @@ fn other_hash_settings_are_told_by_the_shape_of_versions() {
                 let session = project.session().await;
                 let version = feature_version(&session, "clip/raw").await;
                 let table = project.table("clip/raw");
-                foreign_write(&table, &stored(&version, false, &[Row { provenance, ..Row::default() }])).await;
+                foreign_write(&table, &stored(&version, false, &[Row { provenance, ..Row::default() }]))
+                    .await;
                 if !with_statistics {
                     drop_statistics(&table);
                 }
@@ -269,7 +278,8 @@ fn drop_statistics(table: &std::path::Path) {
 
 /// The microseconds of the rows that we wrote, in the order of their ids.
 async fn our_times(session: &MetaxySession) -> Vec<i64> {
-    let sql = "SELECT CAST(metaxy_updated_at AS BIGINT) AS t FROM clip__raw WHERE note = 'ours' ORDER BY video_id";
+    let sql =
+        "SELECT CAST(metaxy_updated_at AS BIGINT) AS t FROM clip__raw WHERE note = 'ours' ORDER BY video_id";
     column(&query(session, sql).await, "t").iter().map(|time| time.as_i64().unwrap()).collect()
 }
 
@@ -279,7 +289,8 @@ async fn behind_another_clock(row: Row<'_>, with_statistics: bool) -> [i64; 2] {
     if !with_statistics {
         drop_statistics(&project.table("clip/raw"));
     }
-    let latest = "SELECT max(CAST(coalesce(metaxy_deleted_at, metaxy_updated_at) AS BIGINT)) FROM history.clip__raw";
+    let latest =
+        "SELECT max(CAST(coalesce(metaxy_deleted_at, metaxy_updated_at) AS BIGINT)) FROM history.clip__raw";
     let latest = only(&query(&session, latest).await).as_i64().unwrap();
     query(&session, &insert("v1")).await;
     query(&session, &insert("v2")).await;
@@ -291,7 +302,8 @@ async fn behind_another_clock(row: Row<'_>, with_statistics: bool) -> [i64; 2] {
 #[test]
 fn times_go_on_behind_a_clock_that_is_ahead() {
     run(async {
-        for updated_at in ["2100-01-01T00:00:00.123999", "2100-01-01T00:00:00.123000", "2100-01-01T00:00:00"] {
+        for updated_at in ["2100-01-01T00:00:00.123999", "2100-01-01T00:00:00.123000", "2100-01-01T00:00:00"]
+        {
             let ahead = Row { updated_at, ..Row::default() };
             let [first, second] = behind_another_clock(ahead, true).await;
             // Statistics may be as coarse as a millisecond.

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::delta_foreign::{RAW, Row, stored};
-use crate::support::{Project, actions, column, feature_version, foreign_write, log, query, rewrite_commit, run};
+use crate::support::{
+    Project, actions, column, feature_version, foreign_write, log, query, rewrite_commit, run,
+};
 
 const TIME: &str = "2024-01-01T00:00:00.000001";
 
@@ -109,7 +111,8 @@ fn a_tombstone_counts_at_the_time_of_the_deletion() {
     run(async {
         let live = Row { note: "live", updated_at: TIME, ..Row::default() };
         // Deleted at the very time of the other row, though updated long before.
-        let dead = Row { note: "dead", updated_at: "2020-01-01T00:00:00", deleted_at: TIME, ..Row::default() };
+        let dead =
+            Row { note: "dead", updated_at: "2020-01-01T00:00:00", deleted_at: TIME, ..Row::default() };
         for (times, expected) in [((1, 2), vec![]), ((2, 1), vec![json!("live")])] {
             let (project, session) = table_of(&[&[live], &[dead]]).await;
             move_file(&project.table("clip/raw"), 0, "a.parquet", times.0);

@@ -10,7 +10,9 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_metaxy::config::{StoreConfig, StoreKind};
 use datafusion_metaxy::error::MetaxyError;
 use datafusion_metaxy::hash::{HashAlgorithm, HashSettings};
-use datafusion_metaxy::model::{FeatureDefinition, FeatureDep, FeatureKey, FeatureSpec, FieldSpec, Lineage, Origin};
+use datafusion_metaxy::model::{
+    FeatureDefinition, FeatureDep, FeatureKey, FeatureSpec, FieldSpec, Lineage, Origin,
+};
 use datafusion_metaxy::session::{Extension, MetaxySession, SessionContextExt, SessionStateBuilderExt};
 use datafusion_metaxy::store::{DeltaStore, MemoryStore, MetadataStore, Store, WriteOptions};
 use datafusion_metaxy::update::IncrementOptions;
@@ -51,7 +53,8 @@ async fn write_raw(context: &SessionContext, store: &Arc<Store>, ids: &[&str]) {
 async fn host() -> (Project, SessionContext, Arc<Extension>) {
     let project = Project::new(FEATURES);
     let extension = Extension::from_config(&project.config()).unwrap();
-    let host = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(3).with_batch_size(123));
+    let host =
+        SessionContext::new_with_config(SessionConfig::new().with_target_partitions(3).with_batch_size(123));
     write_raw(&host, &extension.store("dev").unwrap(), &["v1", "v2"]).await;
     host.attach_metaxy(&extension).await.unwrap();
     (project, host, extension)
@@ -95,7 +98,8 @@ fn attaching_changes_nothing_of_the_host() {
 fn reading_and_increments_work_by_full_names() {
     run(async {
         let (_project, host, _extension) = host().await;
-        let read = sql(&host, "SELECT video_id FROM dev.features.video__raw ORDER BY video_id").await.unwrap();
+        let read =
+            sql(&host, "SELECT video_id FROM dev.features.video__raw ORDER BY video_id").await.unwrap();
         assert_eq!(column(&read, "video_id"), [json!("v1"), json!("v2")]);
         let count = sql(&host, "SELECT count(*) FROM dev.history.video__raw").await.unwrap();
         assert_eq!(only(&count), json!(2));
@@ -114,7 +118,9 @@ fn reading_and_increments_work_by_full_names() {
         .await
         .unwrap();
         let with = |samples: &str| {
-            format!("SELECT metaxy_increment AS i, video_id FROM resolve_update('video/raw', {samples}) ORDER BY video_id")
+            format!(
+                "SELECT metaxy_increment AS i, video_id FROM resolve_update('video/raw', {samples}) ORDER BY video_id"
+            )
         };
         let rows = sql(&host, &with("(SELECT * FROM samples)")).await.unwrap();
         assert_eq!(column(&rows, "i"), [json!("orphaned"), json!("new")]);
@@ -147,7 +153,8 @@ fn refresh_renews_the_snapshot() {
                       named_struct('default', 'x') AS metaxy_provenance_by_field";
         crate::support::query(&other, insert).await;
         extension.refresh().await.unwrap();
-        let rows = sql(&host, "SELECT size FROM resolve_update('video/crop') ORDER BY video_id").await.unwrap();
+        let rows =
+            sql(&host, "SELECT size FROM resolve_update('video/crop') ORDER BY video_id").await.unwrap();
         assert_eq!(column(&rows, "size"), [Value::Null, json!(7)]);
     });
 }
@@ -172,19 +179,29 @@ fn inserts_by_position_are_refused_unless_names_agree() {
         let by_position = "INSERT INTO dev.features.video__raw VALUES ('v3', 'p', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)";
         for statement in [swapped.as_str(), &aliased, &renamed, by_position] {
             let message = one_line(&sql(&host, statement).await.expect_err(statement));
-            assert!(message.contains("video/raw") && message.contains("column list"), "{statement}: {message}");
+            assert!(
+                message.contains("video/raw") && message.contains("column list"),
+                "{statement}: {message}"
+            );
         }
         assert_eq!(only(&sql(&host, "SELECT count(*) FROM dev.history.video__raw").await.unwrap()), json!(2));
 
         // Names as the table has them, in its order.
-        assert_eq!(only(&sql(&host, &all("concat(video_id, 'x') AS video_id", "path")).await.unwrap()), json!(1));
+        assert_eq!(
+            only(&sql(&host, &all("concat(video_id, 'x') AS video_id", "path")).await.unwrap()),
+            json!(1)
+        );
         // A column list, in any order.
         let listed = "INSERT INTO dev.features.video__raw (metaxy_provenance_by_field, path, video_id) \
                       SELECT named_struct('default', 'p'), 'listed', 'v9'";
         assert_eq!(only(&sql(&host, listed).await.unwrap()), json!(1));
-        let rows = sql(&host, "SELECT video_id, path FROM dev.features.video__raw ORDER BY video_id").await.unwrap();
+        let rows =
+            sql(&host, "SELECT video_id, path FROM dev.features.video__raw ORDER BY video_id").await.unwrap();
         assert_eq!(column(&rows, "video_id"), [json!("v1"), json!("v1x"), json!("v2"), json!("v9")]);
-        assert_eq!(column(&rows, "path"), [json!("v1.mp4"), json!("v1.mp4"), json!("v2.mp4"), json!("listed")]);
+        assert_eq!(
+            column(&rows, "path"),
+            [json!("v1.mp4"), json!("v1.mp4"), json!("v2.mp4"), json!("listed")]
+        );
         // Other tables of the host go by position as ever.
         sql(&host, "CREATE TABLE t AS SELECT 1 AS a, 2 AS b").await.unwrap();
         sql(&host, "INSERT INTO t SELECT 3 AS b, 4 AS a").await.unwrap();
@@ -254,7 +271,8 @@ fn the_statement_layer_over_a_host_matches_by_name() {
         let insert = "INSERT INTO dev.features.video__raw SELECT path, named_struct('default', 'x') AS \
                       metaxy_provenance_by_field, video_id FROM samples";
         crate::support::query(&session, insert).await;
-        let rows = sql(&host, "SELECT path FROM dev.features.video__raw WHERE video_id = 'v7'").await.unwrap();
+        let rows =
+            sql(&host, "SELECT path FROM dev.features.video__raw WHERE video_id = 'v7'").await.unwrap();
         assert_eq!(only(&rows), json!("a.mp4"));
         assert_eq!(host.copied_config().options().catalog.default_catalog, "datafusion");
     });
@@ -279,9 +297,15 @@ fn specs() -> Vec<FeatureDefinition> {
         .into()
 }
 
-async fn counts(context: &SessionContext, store: &Arc<Store>, feature: &str, options: &IncrementOptions) -> [usize; 3] {
+async fn counts(
+    context: &SessionContext,
+    store: &Arc<Store>,
+    feature: &str,
+    options: &IncrementOptions,
+) -> [usize; 3] {
     let found = rows(store.resolve_update(context, feature, options).await.unwrap()).await.unwrap();
-    ["new", "stale", "orphaned"].map(|kind| found.iter().filter(|row| row["metaxy_increment"] == kind).count())
+    ["new", "stale", "orphaned"]
+        .map(|kind| found.iter().filter(|row| row["metaxy_increment"] == kind).count())
 }
 
 async fn write_and_resolve(backend: Arc<dyn MetadataStore>) {
@@ -293,7 +317,8 @@ async fn write_and_resolve(backend: Arc<dyn MetadataStore>) {
         let frame = context.sql(sql).await.unwrap();
         store.write(feature, frame, &WriteOptions::default()).await.unwrap().rows
     };
-    let videos = "SELECT video_id, path, named_struct('frames', f, 'audio', 'a') AS metaxy_provenance_by_field FROM";
+    let videos =
+        "SELECT video_id, path, named_struct('frames', f, 'audio', 'a') AS metaxy_provenance_by_field FROM";
     let first = format!("{videos} (VALUES ('v1', 'p1', 'f1'), ('v2', 'p2', 'f2')) AS t(video_id, path, f)");
     assert_eq!(write("video", &first).await, 2);
     assert_eq!(counts(&context, &store, "video/chunk", &none).await, [2, 0, 0]);
@@ -332,14 +357,26 @@ async fn write_and_resolve(backend: Arc<dyn MetadataStore>) {
     let missing = store.read(&context, "transcript").await.unwrap_err();
     assert!(matches!(missing, MetaxyError::FeatureNotFound { .. }), "{missing}");
     let unknown = store.read(&context, "video/chnk").await.unwrap_err();
-    assert!(matches!(&unknown, MetaxyError::UnknownFeature { reason, .. } if reason.contains("video/chunk")), "{unknown}");
+    assert!(
+        matches!(&unknown, MetaxyError::UnknownFeature { reason, .. } if reason.contains("video/chunk")),
+        "{unknown}"
+    );
     let root = store.resolve_update(&context, "video", &none).await.unwrap_err();
     assert!(one_line(&root).contains("root"), "{root}");
 
     // A key makes a write happen once.
-    let once = WriteOptions { write_key: Some("k".into()), materialization_id: Some("run 7".into()), ..WriteOptions::default() };
+    let once = WriteOptions {
+        write_key: Some("k".into()),
+        materialization_id: Some("run 7".into()),
+        ..WriteOptions::default()
+    };
     for expected in [1, 0] {
-        let frame = context.sql(&first.replace("('v2', 'p2', 'f2')", "('v2', 'p2', 'f')").replace("('v1', 'p1', 'f1'), ", "")).await.unwrap();
+        let frame = context
+            .sql(
+                &first.replace("('v2', 'p2', 'f2')", "('v2', 'p2', 'f')").replace("('v1', 'p1', 'f1'), ", ""),
+            )
+            .await
+            .unwrap();
         assert_eq!(store.write("video", frame, &once).await.unwrap().rows, expected);
     }
     let read = rows(store.read(&context, "video").await.unwrap()).await.unwrap();

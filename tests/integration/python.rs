@@ -99,7 +99,8 @@ impl RoundTrip {
             let file = self.path().join("increment.parquet");
             self.python("resolve", &[feature, file.to_str().unwrap()]);
             let context = SessionContext::new();
-            let frame = context.read_parquet(file.to_str().unwrap(), ParquetReadOptions::default()).await.unwrap();
+            let frame =
+                context.read_parquet(file.to_str().unwrap(), ParquetReadOptions::default()).await.unwrap();
             let theirs = support::rows(frame).await.unwrap();
             total += theirs.len();
             assert_eq!(multiset(ours), multiset(theirs), "increment of {feature}");
@@ -198,7 +199,10 @@ fn writes_of_both_follow_each_other() {
         assert_eq!(project.csv("SELECT path FROM video__raw WHERE video_id = 'v01'"), "path\n/ours\n");
         project.compare_increments().await;
         project.python("touch", &[]);
-        assert_eq!(project.csv("SELECT path FROM video__raw WHERE video_id = 'v01'"), "path\n/videos/1.mp4\n");
+        assert_eq!(
+            project.csv("SELECT path FROM video__raw WHERE video_id = 'v01'"),
+            "path\n/videos/1.mp4\n"
+        );
         project.compare_increments().await;
     });
 }
@@ -210,7 +214,9 @@ fn tables_that_we_make_open_in_python() {
         let project = Project::new("[[feature]]\nkey = \"video/raw\"\nid_columns = [\"video_id\"]\n");
         let session = project.session().await;
         let insert = |id: &str, columns: &str| {
-            format!("INSERT INTO video__raw SELECT '{id}' AS video_id, {columns} named_struct('default', 'v') AS metaxy_provenance_by_field")
+            format!(
+                "INSERT INTO video__raw SELECT '{id}' AS video_id, {columns} named_struct('default', 'v') AS metaxy_provenance_by_field"
+            )
         };
         query(&session, &insert("v1", "")).await;
         query(&session, &insert("v2", "1.5 AS score, make_array('a', 'b') AS tags,")).await;
@@ -222,9 +228,7 @@ fn tables_that_we_make_open_in_python() {
                     print(json.dumps(rows.select('video_id', 'score', 'tags', polars.col('shot_at').cast(str), \
                     polars.col('metaxy_provenance_by_field').struct.field('default')).to_dicts()))";
         let printed = python(&["-c", code, project.table("video/raw").to_str().unwrap()]);
-        let row = |id: &str, score: Value, tags: Value, shot_at: Value| {
-            json!({"video_id": id, "score": score, "tags": tags, "shot_at": shot_at, "default": "v"})
-        };
+        let row = |id: &str, score: Value, tags: Value, shot_at: Value| json!({"video_id": id, "score": score, "tags": tags, "shot_at": shot_at, "default": "v"});
         let expected = json!([
             row("v1", Value::Null, Value::Null, Value::Null),
             row("v2", json!(1.5), json!(["a", "b"]), Value::Null),

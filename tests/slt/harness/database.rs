@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion_metaxy::config::Environment;
 use datafusion_metaxy::error::{MetaxyError, Result};
@@ -37,15 +38,12 @@ impl Database {
         let frame = self.session.execute(statement).await?;
         let writes = matches!(frame.logical_plan(), LogicalPlan::Dml(_));
         let schema = Arc::clone(frame.schema().inner());
-        let output = rows(&schema, &frame.collect().await?)?;
-        match output {
-            Output::Rows { rows, .. } if writes => {
-                let count = rows.first().and_then(|row| row.first()?.parse().ok());
-                Ok(Output::StatementComplete(count.unwrap_or_default()))
-            }
-            Output::Rows { types, .. } if types.is_empty() => Ok(Output::StatementComplete(0)),
-            output => Ok(output),
+        let rows = rows(&frame.collect().await?)?;
+        if writes || schema.fields().is_empty() {
+            let count = rows.first().and_then(|row| row.first()?.parse().ok());
+            return Ok(Output::StatementComplete(count.unwrap_or_default()));
         }
+        Ok(Output::Rows { types: types(&schema), rows })
     }
 }
 
@@ -55,13 +53,13 @@ impl AsyncDB for Database {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<Output> {
-        if let Some(words) = sql.trim().strip_prefix("REOPEN") {
+        if let Some(words) = sql.strip_prefix("REOPEN") {
             let env: Environment = words.split_whitespace().filter_map(|word| word.split_once('=')).collect();
             let features = words.split_whitespace().find(|word| !word.contains('=')).unwrap_or("features");
             self.session = self.fixture.session(features, &env).await?;
             return Ok(Output::StatementComplete(0));
         }
-        if let Some(query) = sql.trim().strip_prefix("SCANS ") {
+        if let Some(query) = sql.strip_prefix("SCANS ") {
             let rows = scans(&self.session, query).await?;
             return Ok(Output::Rows { types: vec![DefaultColumnType::Text; 3], rows });
         }
@@ -75,26 +73,26 @@ impl AsyncDB for Database {
     async fn shutdown(&mut self) {}
 }
 
+fn types(schema: &Schema) -> Vec<DefaultColumnType> {
+    let kind = |data_type: &DataType| match data_type {
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => DefaultColumnType::FloatingPoint,
+        number if number.is_integer() => DefaultColumnType::Integer,
+        _ => DefaultColumnType::Text,
+    };
+    schema.fields().iter().map(|field| kind(field.data_type())).collect()
+}
+
 /// Rows as text: NULL is `NULL`, the empty string `(empty)`.
-fn rows(schema: &Schema, batches: &[RecordBatch]) -> Result<Output> {
+fn rows(batches: &[RecordBatch]) -> DataFusionResult<Vec<Vec<String>>> {
     let options = FormatOptions::default().with_null("NULL");
     let mut rows = Vec::new();
     for batch in batches {
         let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options));
-        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(arrow)?;
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
             let cells = columns.iter().map(|column| column.value(row).to_string());
             rows.push(cells.map(|cell| if cell.is_empty() { "(empty)".into() } else { cell }).collect());
         }
     }
-    let types = schema.fields().iter().map(|field| match field.data_type() {
-        DataType::Float16 | DataType::Float32 | DataType::Float64 => DefaultColumnType::FloatingPoint,
-        number if number.is_integer() => DefaultColumnType::Integer,
-        _ => DefaultColumnType::Text,
-    });
-    Ok(Output::Rows { types: types.collect(), rows })
-}
-
-fn arrow(error: datafusion::arrow::error::ArrowError) -> MetaxyError {
-    MetaxyError::from(datafusion::error::DataFusionError::from(error))
+    Ok(rows)
 }

@@ -1,4 +1,4 @@
-//! What a trial starts with: a folder of its own, stores in it, and a session over them.
+//! What a trial starts with: a folder of its own, two stores in it, and a session over them.
 
 use datafusion_metaxy::config::{Config, Environment};
 use datafusion_metaxy::error::{MetaxyError, Result};
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 /// The folder of the test files.
 pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/slt");
 
-/// The stores of one trial. `main` is the default one, `other` hashes with md5.
+/// The stores of one trial: `main` is the default one, `other` hashes with md5.
 pub struct Fixture {
     folder: TempDir,
     store: &'static str,
@@ -32,11 +32,11 @@ impl Fixture {
 
     fn config(&self, features: &str) -> String {
         let (store, executor, folder) = (self.store, self.executor, self.folder.path().display());
-        let root = |name: &str| match store {
+        let place = |name: &str| match store {
             "memory" => String::new(),
             _ => format!("root_path = \"{folder}/{name}\", "),
         };
-        let (main, other) = (root("main"), root("other"));
+        let (main, other) = (place("main"), place("other"));
         format!(
             r#"
             project = "slt"
