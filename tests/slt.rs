@@ -10,7 +10,7 @@ mod fixture;
 #[path = "slt/harness/scans.rs"]
 mod scans;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -35,23 +35,17 @@ fn main() -> ExitCode {
         arguments.test_threads = Some(1);
     }
     let mut trials = Vec::new();
-    for file in files(Path::new(ROOT)) {
+    for file in glob::glob(&format!("{}/**/*.slt", glob::Pattern::escape(ROOT))).unwrap() {
+        let file = file.unwrap();
         let name = file.strip_prefix(ROOT).unwrap().with_extension("").display().to_string();
-        for (store, executor) in STORES.iter().flat_map(|store| EXECUTORS.map(|executor| (*store, executor))) {
+        let runs = STORES.iter().flat_map(|store| EXECUTORS.map(|executor| (*store, executor)));
+        trials.extend(runs.map(|(store, executor)| {
             let file = file.clone();
             let name = format!("slt::{store}::{executor}::{name}");
-            trials.push(Trial::test(name, move || run(file, store, executor, complete)));
-        }
+            Trial::test(name, move || run(file, store, executor, complete))
+        }));
     }
     libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    let below = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
-    paths.into_iter().flat_map(below).filter(|path| path.extension().is_some_and(|e| e == "slt")).collect()
 }
 
 fn run(file: PathBuf, store: &'static str, executor: &'static str, complete: bool) -> Result<(), Failed> {

@@ -23,7 +23,7 @@ Examples:
   metaxy-cli --store prod -f prepare.sql -f nightly.sql
       scripts, in this order, on another store; the first error ends the run with exit code 1
 
-Without a metaxy.toml there is one store, `local`: Delta tables in the folder ./metaxy-store.
+Without a metaxy.toml there is one store, `dev`: Delta tables in the folder ./metaxy-store.
 -c and -f run in the order they are given. Without them, SQL that is piped in is run as a script.";
 
 /// SQL over Metaxy's metadata stores: which samples are new, stale or orphaned?

@@ -15,7 +15,7 @@ use super::{
 use crate::error::{MetaxyError, Result};
 
 /// The store there is when nothing is configured.
-const EMBEDDED_STORE: &str = "local";
+const EMBEDDED_STORE: &str = "dev";
 /// Its folder, in the working directory.
 const EMBEDDED_FOLDER: &str = "metaxy-store";
 
@@ -43,7 +43,7 @@ impl Config {
         Ok(config)
     }
 
-    /// What holds when nothing is configured: one Delta store named `local` in the folder `metaxy-store`
+    /// What holds when nothing is configured: one Delta store named `dev` in the folder `metaxy-store`
     /// below `start_dir`, the working directory.
     pub fn embedded(start_dir: &Path) -> Config {
         let mut store = StoreConfig::new(EMBEDDED_STORE, StoreKind::Delta);

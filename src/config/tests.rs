@@ -231,7 +231,7 @@ fn without_a_file() {
     let load =
         |env: &[(&str, &str)]| Config::load(None, folder.path(), &env.iter().copied().collect()).unwrap();
     assert_eq!(load(&[]), Config::embedded(folder.path()));
-    assert_eq!(Config::embedded(Path::new("")).stores["local"].root_path.as_deref(), Some("metaxy-store"));
+    assert_eq!(Config::embedded(Path::new("")).stores["dev"].root_path.as_deref(), Some("metaxy-store"));
     assert_eq!(load(&[("METAXY_PROJECT", "p")]).project.as_deref(), Some("p"));
     let moved = load(&[("METAXY_STORES__LOCAL__CONFIG__ROOT_PATH", "/m")]);
     assert_eq!(moved.default_store().unwrap().root_path.as_deref(), Some("/m"));

@@ -20,6 +20,7 @@ impl Arguments {
     ) -> Result<Self> {
         let mut values: Vec<(&'static str, Expr)> = Vec::new();
         let refuse = |reason: String| MetaxyError::Invalid(format!("{function}: {reason}"));
+        let mut named = false;
         for (position, arg) in args.into_iter().enumerate() {
             let (name, value) = match arg {
                 FunctionArg::Named { name, arg, .. } => (Some(name.value), arg),
@@ -32,9 +33,10 @@ impl Arguments {
             };
             let parameter = match &name {
                 Some(name) => parameters.iter().find(|p| p.eq_ignore_ascii_case(name)),
-                None if values.len() == position => parameters.get(position),
+                None if !named => parameters.get(position),
                 None => return Err(refuse("positional arguments come before named ones".into()).into()),
             };
+            named |= name.is_some();
             let Some(parameter) = parameter else {
                 let what =
                     name.map_or_else(|| "too many arguments".into(), |n| format!("unknown argument {n}"));

@@ -205,20 +205,20 @@ fn ranked(
     };
     let any_target = "__metaxy_any_target";
     let any_stale = "__metaxy_any_stale";
-    let windows = vec![
+    let whole_key = vec![
         over(min_udaf(), provenance(), internal::SMALLEST)?,
         over(max_udaf(), provenance(), internal::GREATEST)?,
         over(bool_or_udaf(), provenance().is_null(), internal::UNKNOWN)?,
         over(bool_or_udaf(), plain(internal::TARGET), any_target)?,
         over(bool_or_udaf(), plain(internal::STALE), any_stale)?,
-        row_number()
-            .partition_by(keys.iter().map(plain).collect())
-            .order_by(order.to_vec())
-            .build()?
-            .alias(internal::RANK),
     ];
-    // One window node per sort order.
-    let builder = LogicalPlanBuilder::from(LogicalPlanBuilder::window_plan(builder.build()?, windows)?);
+    let rank = row_number()
+        .partition_by(keys.iter().map(plain).collect())
+        .order_by(order.to_vec())
+        .build()?
+        .alias(internal::RANK);
+    // A window node has one sort order.
+    let builder = builder.window(whole_key)?.window([rank])?;
     let exprs: Vec<Expr> = builder
         .schema()
         .fields()

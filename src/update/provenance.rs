@@ -73,10 +73,16 @@ pub(crate) fn with_versions(
     let by_field =
         named_struct(keys.iter().flat_map(|key| [lit(key.as_str()), plain(internal::field(key))]).collect());
     let sample = sample_provenance(inputs, &keys);
+    let mut versions: Vec<Expr> = builder.schema().fields().iter().map(|f| plain(f.name())).collect();
+    versions.push(by_field.alias(PROVENANCE_BY_FIELD));
+    versions.push(sample.alias(PROVENANCE));
+    // The data versions repeat the provenance: computed once, in a projection of its own.
     let mut exprs: Vec<Expr> = keep.iter().map(plain).collect();
-    exprs.push(by_field.clone().alias(PROVENANCE_BY_FIELD));
-    exprs.push(sample.clone().alias(PROVENANCE));
-    exprs.push(data_version_by_field.unwrap_or(by_field).alias(DATA_VERSION_BY_FIELD));
-    exprs.push(sample.alias(DATA_VERSION));
-    Ok(builder.project(exprs)?)
+    exprs.push(plain(PROVENANCE_BY_FIELD));
+    exprs.push(plain(PROVENANCE));
+    exprs.push(
+        data_version_by_field.unwrap_or_else(|| plain(PROVENANCE_BY_FIELD)).alias(DATA_VERSION_BY_FIELD),
+    );
+    exprs.push(plain(PROVENANCE).alias(DATA_VERSION));
+    Ok(builder.project(versions)?.project(exprs)?)
 }

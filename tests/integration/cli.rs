@@ -142,7 +142,7 @@ fn without_a_configuration_nothing_is_made_until_a_write() {
         .sql(&[stores, "SELECT count(*) AS n FROM system.features"])
         .run()
         .ok();
-    assert_eq!(out, "store,type,is_default\nlocal,delta,true\nn\n0\n");
+    assert_eq!(out, "store,type,is_default\ndev,delta,true\nn\n0\n");
     assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "a read makes nothing");
     // Features come through the environment here, as there is no file.
     fs::write(folder.path().join("features.toml"), FEATURES).unwrap();

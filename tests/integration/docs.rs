@@ -275,7 +275,7 @@ fn help_examples_run() {
     let stores =
         Cli::new(nowhere.path()).args(["--format", "csv"]).sql(&["SELECT * FROM system.stores"]).run().ok();
     let row = stores.lines().nth(1).unwrap();
-    assert!(row.starts_with("local,delta,") && row.contains("metaxy-store,"), "{stores}");
+    assert!(row.starts_with("dev,delta,") && row.contains("metaxy-store,"), "{stores}");
 }
 
 fn load(text: &str) -> Result<Vec<FeatureDefinition>> {

@@ -89,10 +89,9 @@ fn rows(batches: &[RecordBatch]) -> DataFusionResult<Vec<Vec<String>>> {
     for batch in batches {
         let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
-        for row in 0..batch.num_rows() {
-            let cells = columns.iter().map(|column| column.value(row).to_string());
-            rows.push(cells.map(|cell| if cell.is_empty() { "(empty)".into() } else { cell }).collect());
-        }
+        let cell = |text: String| if text.is_empty() { "(empty)".to_owned() } else { text };
+        let row = |row| columns.iter().map(|column| cell(column.value(row).to_string())).collect();
+        rows.extend((0..batch.num_rows()).map(row));
     }
     Ok(rows)
 }

@@ -20,9 +20,7 @@ fn leaves(plan: &Arc<dyn ExecutionPlan>, rows: &mut Vec<Vec<String>>) {
     if plan.children().is_empty() {
         rows.push(scan(plan));
     }
-    for child in plan.children() {
-        leaves(child, rows);
-    }
+    plan.children().into_iter().for_each(|child| leaves(child, rows));
 }
 
 fn scan(plan: &Arc<dyn ExecutionPlan>) -> Vec<String> {
@@ -35,7 +33,8 @@ fn scan(plan: &Arc<dyn ExecutionPlan>) -> Vec<String> {
     let conditions = part(" predicate=", ", pruning_predicate=").unwrap_or_default();
     // The feature version is a condition of every read of current rows.
     let ours = |condition: &&str| !condition.is_empty() && !condition.contains("metaxy_feature_version");
-    let conditions: Vec<&str> = conditions.split(" AND ").filter(ours).collect();
+    let mut conditions: Vec<&str> = conditions.split(" AND ").filter(ours).collect();
+    conditions.dedup();
     let table = part("/main/", ".delta/").unwrap_or_else(|| "memory".to_owned());
     vec![table, columns.join(","), if conditions.is_empty() { "-".into() } else { conditions.join(" AND ") }]
 }
