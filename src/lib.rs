@@ -54,6 +54,7 @@
 //! |---|---|
 //! | [`error`] | one error enum, both ways with DataFusion's |
 //! | [`columns`] | the `metaxy_*` system columns |
+//! | `types` | which Arrow types are stored, and which hold the same values |
 //! | [`config`] | `metaxy.toml`, the environment, SQL options |
 //! | [`model`] | what a feature is: key, spec, graph, versions, plan; no DataFusion types |
 //! | [`hash`] | what is hashed and how: algorithms and the SQL functions |
@@ -74,4 +75,5 @@ pub mod hash;
 pub mod model;
 pub mod session;
 pub mod store;
+mod types;
 pub mod update;

@@ -10,6 +10,7 @@ mod fixture;
 #[path = "slt/harness/scans.rs"]
 mod scans;
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ const EXECUTORS: [&str; 1] = ["native"];
 /// Plans are walked recursively, which in a debug build takes more than a thread's usual stack.
 const STACK_BYTES: usize = 16 << 20;
 
-fn main() -> ExitCode {
+fn main() -> Result<ExitCode, Box<dyn Error>> {
     let complete = std::env::args().any(|arg| arg == "--complete");
     let mut arguments = Arguments::from_iter(std::env::args().filter(|arg| arg != "--complete"));
     if complete {
@@ -35,9 +36,9 @@ fn main() -> ExitCode {
         arguments.test_threads = Some(1);
     }
     let mut trials = Vec::new();
-    for file in glob::glob(&format!("{}/**/*.slt", glob::Pattern::escape(ROOT))).unwrap() {
-        let file = file.unwrap();
-        let name = file.strip_prefix(ROOT).unwrap().with_extension("").display().to_string();
+    for file in glob::glob(&format!("{}/**/*.slt", glob::Pattern::escape(ROOT)))? {
+        let file = file?;
+        let name = file.strip_prefix(ROOT)?.with_extension("").display().to_string();
         let runs = STORES.iter().flat_map(|store| EXECUTORS.map(|executor| (*store, executor)));
         trials.extend(runs.map(|(store, executor)| {
             let file = file.clone();
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
             Trial::test(name, move || run(file, store, executor, complete))
         }));
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
+    Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
 
 fn run(file: PathBuf, store: &'static str, executor: &'static str, complete: bool) -> Result<(), Failed> {

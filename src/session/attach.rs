@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::common::exec_err;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::SessionContext;
 
 use super::Extension;
@@ -62,12 +63,16 @@ pub(super) fn attach(context: &SessionContext, extension: &Arc<Extension>) -> Re
             context.register_catalog(name, Arc::new(StoreCatalog::new(&store, extension, files)));
         }
     }
-    let state = context.state_ref();
-    let done = state.read().optimizers().iter().any(|rule| rule.name() == "metaxy_lower_comparison");
+    let done = context.state().optimizers().iter().any(|rule| rule.name() == LowerComparison.name());
     if !done {
-        let mut state = state.write();
-        let existing = state.clone();
-        *state = SessionStateBuilder::new_from_existing(existing).with_metaxy(extension).build();
+        // Piece by piece: a state that is built anew forgets some of the host's settings.
+        let options = extension.options().clone();
+        context.state_ref().write().config_mut().options_mut().extensions.insert(options);
+        context.register_relation_planner(Arc::new(Functions::new(extension)))?;
+        context.register_udf(metaxy_hash().as_ref().clone());
+        context.register_udaf(metaxy_hash_agg().as_ref().clone());
+        context.add_optimizer_rule(Arc::new(LowerComparison));
+        context.add_analyzer_rule(Arc::new(InsertByName));
     }
     Ok(())
 }

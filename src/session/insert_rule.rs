@@ -1,12 +1,13 @@
 //! Refuses INSERTs into features that DataFusion has planned by position.
 
+use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Result, plan_err};
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, WriteOp};
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::error::MetaxyError;
 use crate::store::FeatureTable;
 
 /// In a session that does not use our statement layer, DataFusion matches an INSERT's columns by position and casts
@@ -46,12 +47,13 @@ fn check(table: &FeatureTable, input: &LogicalPlan) -> Result<()> {
     for expr in &projection.expr {
         let (_, target) = expr.qualified_name();
         if source_name(expr).is_some_and(|source| source != target) {
-            return plan_err!(
+            return Err(MetaxyError::Invalid(format!(
                 "INSERT INTO feature {}: column {target:?} would get the values of {:?}; give a column list, or \
                  name the query's columns like the table's",
                 table.definition().key(),
                 source_name(expr).unwrap_or_default()
-            );
+            ))
+            .into());
         }
     }
     Ok(())

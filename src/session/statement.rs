@@ -1,8 +1,10 @@
 //! Splitting text into statements, ours and DataFusion's.
 
+use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::error::Result;
@@ -32,13 +34,14 @@ pub(super) fn parse(sql: &str, dialect: &dyn Dialect) -> Result<Vec<MetaxyStatem
         statements.push(statement);
         let next = parser.parser.peek_token_ref();
         if next.token != Token::SemiColon && next.token != Token::EOF {
-            let message = format!("Expected: end of statement, found: {next}");
-            return Err(datafusion::error::DataFusionError::Plan(message).into());
+            let message = format!("Expected: end of statement, found: {next}{}", next.span.start);
+            let error = Box::new(ParserError::ParserError(message));
+            return Err(DataFusionError::SQL(error, None).into());
         }
     }
 }
 
-fn use_store(parser: &mut datafusion::sql::sqlparser::parser::Parser<'_>) -> Option<String> {
+fn use_store(parser: &mut Parser<'_>) -> Option<String> {
     parser
         .maybe_parse(|parser| {
             parser.expect_keyword(Keyword::USE)?;

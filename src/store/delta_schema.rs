@@ -6,7 +6,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema};
 use deltalake::kernel::StructType;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 
-use super::types::{fit, type_name};
+use crate::types::{fit, type_name};
 
 /// Adds the columns, and struct members, of `given` that `table` lacks; `None` when there are none.
 ///

@@ -14,7 +14,6 @@ mod store;
 mod system;
 mod table;
 mod times;
-mod types;
 mod versions;
 mod warnings;
 mod write;

@@ -11,13 +11,13 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, Timestamp
 use datafusion::error::DataFusionError;
 
 use super::check::{Checks, PendingIncrement};
-use super::types::{fit, storable, type_name};
 use super::versions::{join, sample_version, split, struct_keys};
 use super::write::WriteOptions;
 use crate::columns::*;
 use crate::error::{MetaxyError, Result};
 use crate::hash::HashSettings;
 use crate::model::FeatureDefinition;
+use crate::types::{fit, storable, type_name};
 
 /// What a write stamps on every row.
 #[derive(Debug, Clone)]

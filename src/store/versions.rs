@@ -23,7 +23,7 @@ pub(crate) fn struct_keys(data_type: &DataType) -> std::result::Result<Option<Ve
     match data_type {
         DataType::Struct(fields) => Ok(Some(fields.iter().map(|f| f.name().as_str()).collect())),
         DataType::Map(_, _) => Ok(None),
-        other => Err(super::types::type_name(other)),
+        other => Err(crate::types::type_name(other)),
     }
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn split(column: &ArrayRef, keys: &[String]) -> Result<Vec<StringArra
             Ok(keys.iter().map(|key| map_value(column, names, values, key)).collect())
         }
         other => {
-            Err(MetaxyError::Invalid(format!("a versions column is {}", super::types::type_name(other))))
+            Err(MetaxyError::Invalid(format!("a versions column is {}", crate::types::type_name(other))))
         }
     }
 }

@@ -21,6 +21,7 @@ use super::{IncrementInputs, IncrementOptions, internal};
 use crate::columns::{DATA_VERSION, DATA_VERSION_BY_FIELD, PROVENANCE, PROVENANCE_BY_FIELD, VERSION_COLUMNS};
 use crate::error::{MetaxyError, Result};
 use crate::model::Lineage;
+use crate::types::same_values;
 
 /// The stored rows, ready to be compared.
 pub(crate) struct Current {
@@ -68,7 +69,7 @@ pub(crate) fn current(
     for name in &expected.user_columns {
         let wanted = expected.plan.schema().field_with_unqualified_name(name)?.data_type().clone();
         if let Ok(field) = schema.field_with_name(name)
-            && alike(field.data_type(), &wanted)
+            && same_values(field.data_type(), &wanted)
         {
             exprs.push(cast_if(column(name), field.data_type(), &wanted).alias(internal::stored(name)));
             stored.push(name.clone());
@@ -145,12 +146,6 @@ fn rows(inputs: &IncrementInputs, keys: &[String]) -> Rows {
     let expands =
         inputs.plan.parents.iter().any(|parent| matches!(parent.dep.lineage, Lineage::Expansion { .. }));
     if expands { Rows::Collapsed } else { Rows::Ranked }
-}
-
-/// Whether a stored column can stand for the expected one; strings in any layout can.
-fn alike(stored: &DataType, expected: &DataType) -> bool {
-    let text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    stored == expected || (text(stored) && text(expected))
 }
 
 fn cast_if(expr: Expr, from: &DataType, to: &DataType) -> Expr {

@@ -6,6 +6,7 @@ use std::path::Path;
 use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::prelude::SessionContext;
 use datafusion_metaxy::session::MetaxySession;
+use datafusion_metaxy::store::{FeatureVersions, ReadOptions};
 use deltalake::DeltaTable;
 use deltalake::protocol::SaveMode;
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use url::Url;
 
 use crate::delta_foreign::{RAW, Row, stored};
 use crate::support::{
-    Project, actions, column, feature_version, foreign_write, log, query, rewrite_commit, run,
+    Project, actions, column, dev, feature_version, foreign_write, log, query, rewrite_commit, rows, run,
 };
 
 const TIME: &str = "2024-01-01T00:00:00.000001";
@@ -167,5 +168,54 @@ fn within_a_file_of_many_row_groups_the_last_row_wins() {
         // A filter that leaves some row groups out must not change which of the rest is last.
         query(&session, "SET datafusion.execution.target_partitions = 1").await;
         assert_eq!(notes(&session).await, [json!("199")]);
+    });
+}
+
+/// Rows of two feature versions and deleted ones, each read by asking for it.
+#[test]
+fn older_versions_history_and_deleted_rows_are_read_when_asked_for() {
+    run(async {
+        let project = Project::new(RAW);
+        let session = project.session().await;
+        let version = feature_version(&session, "clip/raw").await;
+        let table = project.table("clip/raw");
+        let row = |video_id, note, second: &'static str| Row {
+            video_id,
+            note,
+            updated_at: second,
+            ..Row::default()
+        };
+        let old = [row("v1", "old 1", "2024-01-01T00:00:01"), row("v1", "old 2", "2024-01-01T00:00:02")];
+        foreign_write(&table, &stored("older", false, &old)).await;
+        let gone = Row { deleted_at: "2024-01-01T00:00:05", ..row("v2", "gone", "2024-01-01T00:00:03") };
+        let new = [
+            row("v1", "new 1", "2024-01-01T00:00:03"),
+            row("v1", "new 2", "2024-01-01T00:00:04"),
+            row("v2", "live", "2024-01-01T00:00:03"),
+            gone,
+        ];
+        foreign_write(&table, &stored(&version, false, &new)).await;
+        let older = || FeatureVersions::Exactly("older".into());
+        for (feature_version, sample_history, deleted, expected) in [
+            (FeatureVersions::Current, false, false, &["new 2"][..]),
+            (FeatureVersions::Current, false, true, &["gone", "new 2"]),
+            (FeatureVersions::Current, true, false, &["live", "new 1", "new 2"]),
+            (FeatureVersions::Current, true, true, &["gone", "live", "new 1", "new 2"]),
+            (older(), false, false, &["old 2"]),
+            (older(), true, false, &["old 1", "old 2"]),
+            // The latest row of each sample and version.
+            (FeatureVersions::All, false, false, &["new 2", "old 2"]),
+            (FeatureVersions::All, true, true, &["gone", "live", "new 1", "new 2", "old 1", "old 2"]),
+            (FeatureVersions::Exactly("nope".into()), true, true, &[]),
+        ] {
+            let options = ReadOptions { feature_version, sample_history, deleted };
+            let frame = dev(&session).read(session.context(), "clip/raw", &options).await.unwrap();
+            let mut notes: Vec<String> = column(&rows(frame).await.unwrap(), "note")
+                .iter()
+                .map(|note| note.as_str().unwrap().to_owned())
+                .collect();
+            notes.sort();
+            assert_eq!(notes, expected, "{options:?}");
+        }
     });
 }

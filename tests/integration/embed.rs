@@ -14,7 +14,7 @@ use datafusion_metaxy::model::{
     FeatureDefinition, FeatureDep, FeatureKey, FeatureSpec, FieldSpec, Lineage, Origin,
 };
 use datafusion_metaxy::session::{Extension, MetaxySession, SessionContextExt, SessionStateBuilderExt};
-use datafusion_metaxy::store::{DeltaStore, MemoryStore, MetadataStore, Store, WriteOptions};
+use datafusion_metaxy::store::{DeltaStore, MemoryStore, MetadataStore, ReadOptions, Store, WriteOptions};
 use datafusion_metaxy::update::IncrementOptions;
 use serde_json::{Value, json};
 
@@ -350,13 +350,13 @@ async fn write_and_resolve(backend: Arc<dyn MetadataStore>) {
     };
     assert_eq!(counts(&context, &store, "video", &given).await, [1, 0, 1]);
 
-    let read = rows(store.read(&context, "video").await.unwrap()).await.unwrap();
+    let read = rows(store.read(&context, "video", &ReadOptions::default()).await.unwrap()).await.unwrap();
     assert_eq!(read.len(), 2);
     let v1 = read.iter().find(|row| row["video_id"] == "v1").unwrap();
     assert_eq!((&v1["size"], &v1["metaxy_provenance_by_field"]["frames"]), (&json!(5), &json!("f1 changed")));
-    let missing = store.read(&context, "transcript").await.unwrap_err();
+    let missing = store.read(&context, "transcript", &ReadOptions::default()).await.unwrap_err();
     assert!(matches!(missing, MetaxyError::FeatureNotFound { .. }), "{missing}");
-    let unknown = store.read(&context, "video/chnk").await.unwrap_err();
+    let unknown = store.read(&context, "video/chnk", &ReadOptions::default()).await.unwrap_err();
     assert!(
         matches!(&unknown, MetaxyError::UnknownFeature { reason, .. } if reason.contains("video/chunk")),
         "{unknown}"
@@ -370,16 +370,12 @@ async fn write_and_resolve(backend: Arc<dyn MetadataStore>) {
         materialization_id: Some("run 7".into()),
         ..WriteOptions::default()
     };
+    let keyed = format!("{videos} (VALUES ('v2', 'p2', 'f')) AS t(video_id, path, f)");
     for expected in [1, 0] {
-        let frame = context
-            .sql(
-                &first.replace("('v2', 'p2', 'f2')", "('v2', 'p2', 'f')").replace("('v1', 'p1', 'f1'), ", ""),
-            )
-            .await
-            .unwrap();
+        let frame = context.sql(&keyed).await.unwrap();
         assert_eq!(store.write("video", frame, &once).await.unwrap().rows, expected);
     }
-    let read = rows(store.read(&context, "video").await.unwrap()).await.unwrap();
+    let read = rows(store.read(&context, "video", &ReadOptions::default()).await.unwrap()).await.unwrap();
     let v2 = read.iter().find(|row| row["video_id"] == "v2").unwrap();
     assert_eq!(v2["metaxy_materialization_id"], "run 7");
 
