@@ -57,9 +57,9 @@ fn run(file: PathBuf, store: &'static str, executor: &'static str, complete: boo
         runner.add_label(executor);
         runner.with_column_validator(strict_column_validator);
         if complete {
-            let (rows, text, types) = (default_validator, default_normalizer, strict_column_validator);
-            let update = runner.update_test_file(&file, " ", rows, text, types).await;
-            return update.map_err(|error| error.to_string());
+            let (rows, text) = (default_validator, default_normalizer);
+            let update = runner.update_test_file(&file, " ", rows, text, strict_column_validator);
+            return update.await.map_err(|error| error.to_string());
         }
         runner.run_file_async(&file).await.map_err(|error| error.display(false).to_string())
     };

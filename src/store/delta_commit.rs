@@ -121,7 +121,7 @@ impl Commit<'_> {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        let error = self.failure(format!("other writers won {ATTEMPTS} commits in a row; try again"));
+        let error = self.failure(&format!("other writers won {ATTEMPTS} commits in a row; try again"));
         self.give_up(stage, error).await
     }
 
@@ -174,7 +174,7 @@ impl Commit<'_> {
             .schema()
             .as_ref()
             .try_into_arrow()
-            .map_err(|error| Failure::Final(self.failure(error.to_string())))?;
+            .map_err(|error| Failure::Final(self.failure(&error.to_string())))?;
         let merged = merge(&stored, stage.schema()).map_err(|reason| Failure::Final(self.refused(reason)))?;
         if let Some(merged) = merged {
             let schema = to_delta(&merged).map_err(|reason| Failure::Final(self.refused(reason)))?;
@@ -234,7 +234,7 @@ impl Commit<'_> {
         MetaxyError::delta(self.store.name(), &self.store.table_path(self.feature), error)
     }
 
-    fn failure(&self, reason: String) -> MetaxyError {
+    fn failure(&self, reason: &str) -> MetaxyError {
         let path = self.store.table_path(self.feature);
         MetaxyError::Store { store: self.store.name().to_owned(), reason: format!("{path}: {reason}") }
     }

@@ -58,7 +58,7 @@ pub(crate) fn to_delta(schema: &Schema) -> Result<StructType, String> {
             )
         })?;
     }
-    (&*schema).try_into_kernel().map_err(|error| error.to_string())
+    schema.try_into_kernel().map_err(|error| error.to_string())
 }
 
 /// Whether a schema has times without a time zone, for which a table needs reader version 3.

@@ -76,8 +76,7 @@ impl Preparer {
                 missing.join(", ")
             )));
         }
-        let keys: Vec<String> =
-            definition.spec.fields.iter().map(|f| f.key.struct_key().to_string()).collect();
+        let keys: Vec<String> = definition.spec.fields.iter().map(|f| f.key.struct_key()).collect();
         let provenance = position(PROVENANCE_BY_FIELD).ok_or_else(|| {
             refuse(format!(
                 "column {PROVENANCE_BY_FIELD} is missing; take it from resolve_update, or for a root feature give \

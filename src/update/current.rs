@@ -103,7 +103,7 @@ pub(crate) fn current(
     target.extend(options.filters.get(&feature.key).cloned().unwrap_or_default());
     target.extend(options.global_filters.iter().filter(|f| has_columns(f, &schema)).cloned());
     let holds = |condition: Option<Expr>, default| {
-        condition.map_or(lit(default), |condition| coalesce(vec![condition, lit(false)]))
+        condition.map_or_else(|| lit(default), |condition| coalesce(vec![condition, lit(false)]))
     };
     exprs.push(holds(conjunction(target), true).alias(internal::TARGET));
     exprs.push(holds(disjunction(options.stale_when.clone()), false).alias(internal::STALE));

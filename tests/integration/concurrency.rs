@@ -173,7 +173,7 @@ fn writes_of_separate_processes_all_survive() {
 fn of_contradicting_types_exactly_one_wins() {
     run(async {
         let project = Project::new(FEATURES);
-        let value = |i: usize| if i % 2 == 0 { format!("'text{i}'") } else { format!("{i}") };
+        let value = |i: usize| if i.is_multiple_of(2) { format!("'text{i}'") } else { format!("{i}") };
         let results = all_at_once(&project, |i| {
             vec![format!(
                 "INSERT INTO video__raw SELECT 'w{i}' AS video_id, {} AS n, \

@@ -23,6 +23,10 @@ const CHILDREN: [(&str, &[&str]); 6] = [
     ("video/public", &["video_id"]),
 ];
 
+/// All of them, without their keys.
+const ALL: [&str; 6] =
+    ["video/crop", "video/chunk", "video/label", "video/summary", "video/subtitle", "video/public"];
+
 fn start_python(args: &[&str]) -> Output {
     let python = std::env::var("METAXY_TEST_PYTHON").expect("METAXY_TEST_PYTHON names a Python with metaxy");
     let mut command = Command::new(python);
@@ -73,10 +77,19 @@ impl RoundTrip {
         left
     }
 
-    /// Does all that is new or stale with the program.
-    fn write_with_program(&self) {
-        let script = repository("tests/python/round_trip.sql");
-        Cli::new(self.path()).args(["-q", "-f", script.to_str().unwrap()]).run().ok();
+    /// Does all that is new or stale with the program, and says how much of it Python has found as well.
+    async fn write_with_program(&self) -> usize {
+        let script = std::fs::read_to_string(repository("tests/python/round_trip.sql")).unwrap();
+        let statements: Vec<&str> = script.split(';').filter(|text| !text.trim().is_empty()).collect();
+        assert_eq!(statements.len(), CHILDREN.len());
+        let mut total = 0;
+        for ((feature, _), statement) in CHILDREN.iter().zip(statements) {
+            assert!(statement.contains(&format!("resolve_update('{feature}')")), "{statement}");
+            // A child's increment is there when its parents are written.
+            total += self.compare_increments(&[feature]).await;
+            Cli::new(self.path()).args(["-q"]).run_with_input(statement).ok();
+        }
+        total
     }
 
     fn csv(&self, sql: &str) -> String {
@@ -92,9 +105,9 @@ impl RoundTrip {
     }
 
     /// Fails unless both find the same work, feature by feature; says how much that is.
-    async fn compare_increments(&self) -> usize {
+    async fn compare_increments(&self, features: &[&str]) -> usize {
         let mut total = 0;
-        for (feature, keys) in CHILDREN {
+        for (feature, keys) in CHILDREN.iter().filter(|(feature, _)| features.contains(feature)) {
             let ours = self.ours(feature, keys);
             let file = self.path().join("increment.parquet");
             self.python("resolve", &[feature, file.to_str().unwrap()]);
@@ -156,9 +169,8 @@ fn python_finds_our_work_done() {
             if round == "touch" {
                 project.python("touch", &[]);
             }
-            assert!(project.compare_increments().await > 0, "{round}");
-            project.write_with_program();
-            project.compare_increments().await;
+            assert!(project.write_with_program().await > 0, "{round}");
+            project.compare_increments(&ALL).await;
             project.compare_rows();
             project.python_has_only_orphans_left();
             project.we_have_nothing_left();
@@ -176,7 +188,10 @@ fn we_find_the_work_of_python_done() {
             if round == "touch" {
                 project.python("touch", &[]);
             }
-            assert!(project.compare_increments().await > 0, "{round}");
+            // At first there are no chunks, on which the two that are left out depend.
+            let first: &[&str] = &["video/crop", "video/chunk", "video/subtitle", "video/public"];
+            let features = if round == "touch" { &ALL[..] } else { first };
+            assert!(project.compare_increments(features).await > 0, "{round}");
             project.python("update", &[]);
             project.we_have_nothing_left();
             project.compare_rows();
@@ -190,20 +205,20 @@ fn we_find_the_work_of_python_done() {
 fn writes_of_both_follow_each_other() {
     run(async {
         let project = RoundTrip::create();
-        project.write_with_program();
+        project.write_with_program().await;
         project.python("touch", &[]);
         // Our write comes after Python's, and the other way round.
         let insert = "INSERT INTO video__raw SELECT 'v01' AS video_id, '/ours' AS path, 1 AS size, \
                       named_struct('audio', 'ours', 'frames', 'ours') AS metaxy_provenance_by_field";
         Cli::new(project.path()).sql(&[insert]).run().ok();
         assert_eq!(project.csv("SELECT path FROM video__raw WHERE video_id = 'v01'"), "path\n/ours\n");
-        project.compare_increments().await;
+        project.compare_increments(&ALL).await;
         project.python("touch", &[]);
         assert_eq!(
             project.csv("SELECT path FROM video__raw WHERE video_id = 'v01'"),
             "path\n/videos/1.mp4\n"
         );
-        project.compare_increments().await;
+        project.compare_increments(&ALL).await;
     });
 }
 

@@ -37,13 +37,13 @@ impl Database {
     async fn execute(&self, statement: MetaxyStatement) -> Result<Output> {
         let frame = self.session.execute(statement).await?;
         let writes = matches!(frame.logical_plan(), LogicalPlan::Dml(_));
-        let schema = Arc::clone(frame.schema().inner());
+        let types = types(frame.schema().as_arrow());
         let rows = rows(&frame.collect().await?)?;
-        if writes || schema.fields().is_empty() {
+        if writes || types.is_empty() {
             let count = rows.first().and_then(|row| row.first()?.parse().ok());
             return Ok(Output::StatementComplete(count.unwrap_or_default()));
         }
-        Ok(Output::Rows { types: types(&schema), rows })
+        Ok(Output::Rows { types, rows })
     }
 }
 

@@ -24,8 +24,7 @@ impl Fixture {
     /// Opens a session with the features of a folder below [`ROOT`], under `METAXY_*` variables.
     pub async fn session(&self, features: &str, env: &Environment) -> Result<MetaxySession> {
         let file = self.folder.path().join("metaxy.toml");
-        std::fs::write(&file, self.config(features))
-            .map_err(|error| MetaxyError::Config(format!("{}: {error}", file.display())))?;
+        std::fs::write(&file, self.config(features)).map_err(|e| MetaxyError::Config(e.to_string()))?;
         let config = Config::load(Some(&file), self.folder.path(), env)?;
         MetaxySession::open(config, SessionOptions::default()).await
     }

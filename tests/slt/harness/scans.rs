@@ -11,23 +11,23 @@ pub async fn scans(session: &MetaxySession, query: &str) -> Result<Vec<Vec<Strin
     let mut rows = Vec::new();
     for statement in session.parse(query)? {
         let plan = session.plan(statement).await?;
-        leaves(&session.context().state().create_physical_plan(&plan).await?, &mut rows);
+        rows.extend(leaves(&session.context().state().create_physical_plan(&plan).await?));
     }
     Ok(rows)
 }
 
-fn leaves(plan: &Arc<dyn ExecutionPlan>, rows: &mut Vec<Vec<String>>) {
-    if plan.children().is_empty() {
-        rows.push(scan(plan));
+fn leaves(plan: &Arc<dyn ExecutionPlan>) -> Vec<Vec<String>> {
+    match plan.children() {
+        none if none.is_empty() => vec![scan(plan)],
+        children => children.into_iter().flat_map(leaves).collect(),
     }
-    plan.children().into_iter().for_each(|child| leaves(child, rows));
 }
 
 fn scan(plan: &Arc<dyn ExecutionPlan>) -> Vec<String> {
     let text = displayable(plan.as_ref()).one_line().to_string();
     let part = |start: &str, end: &str| Some(text.split_once(start)?.1.split(end).next()?.to_owned());
-    let schema =
-        || plan.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>().join(", ");
+    let fields = plan.schema().fields().clone();
+    let schema = || fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
     let columns = part("projection=[", "]").unwrap_or_else(schema);
     let columns: Vec<&str> = columns.split(", ").filter(|name| !name.starts_with("__")).collect();
     let conditions = part(" predicate=", ", pruning_predicate=").unwrap_or_default();
