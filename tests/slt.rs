@@ -25,8 +25,6 @@ use fixture::{Fixture, ROOT};
 const STORES: [&str; 2] = ["memory", "delta"];
 /// What computes increments, also as labels.
 const EXECUTORS: [&str; 1] = ["native"];
-/// Plans are walked recursively, which in a debug build takes more than a thread's usual stack.
-const STACK_BYTES: usize = 16 << 20;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let complete = std::env::args().any(|arg| arg == "--complete");
@@ -64,7 +62,7 @@ fn run(file: PathBuf, store: &'static str, executor: &'static str, complete: boo
         runner.run_file_async(&file).await.map_err(|error| error.display(false).to_string())
     };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(2).thread_stack_size(STACK_BYTES).enable_all().build()?;
-    // Spawned, so that it runs on a thread with the large stack.
+    let runtime = runtime.worker_threads(2).thread_stack_size(16 << 20).enable_all().build()?;
+    // Plans are walked recursively: in a debug build that takes the large stack that spawned tasks have.
     Ok(runtime.block_on(runtime.spawn(work))??)
 }

@@ -31,7 +31,7 @@ Without a metaxy.toml there is one store, `dev`: Delta tables in the folder ./me
 #[command(name = "metaxy-cli", version = VERSION.as_str(), after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Run these statements, then exit (repeatable)
-    #[arg(short = 'c', long, value_name = "SQL", action = ArgAction::Append, value_parser = NonEmptyStringValueParser::new())]
+    #[arg(short = 'c', long, value_name = "SQL", action = ArgAction::Append, allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
     command: Vec<String>,
 
     /// Run the statements of this file, then exit; `-` is the standard input (repeatable)
@@ -131,6 +131,13 @@ mod tests {
 
     fn read(args: &[&str]) -> Result<(Args, Vec<Input>), clap::Error> {
         Args::read(std::iter::once("metaxy-cli").chain(args.iter().copied()).map(OsString::from))
+    }
+
+    #[test]
+    fn a_command_may_start_with_a_comment() {
+        let args = ["metaxy-cli", "-c", "-- a comment\nSELECT 1"].map(OsString::from);
+        let (_, inputs) = Args::read(args).unwrap();
+        assert_eq!(inputs, [Input::Command("-- a comment\nSELECT 1".into())]);
     }
 
     #[test]

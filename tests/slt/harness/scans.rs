@@ -8,12 +8,7 @@ use datafusion_metaxy::session::MetaxySession;
 
 /// One row per scan: the table, the columns that are read, and the conditions of the query that reach its files.
 pub async fn scans(session: &MetaxySession, query: &str) -> Result<Vec<Vec<String>>> {
-    let mut rows = Vec::new();
-    for statement in session.parse(query)? {
-        let plan = session.plan(statement).await?;
-        rows.extend(leaves(&session.context().state().create_physical_plan(&plan).await?));
-    }
-    Ok(rows)
+    Ok(leaves(&session.sql(query).await?.create_physical_plan().await?))
 }
 
 fn leaves(plan: &Arc<dyn ExecutionPlan>) -> Vec<Vec<String>> {
