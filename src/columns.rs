@@ -33,6 +33,21 @@ pub const INCREMENT: &str = "metaxy_increment";
 /// File modification time, then file path, then row position, folded into one number.
 pub const ROW_ORDER: &str = "__metaxy_row_order";
 
+/// Start of the names of hidden columns that hold one field's data version; see [`field_version`].
+const FIELD_VERSION: &str = "__metaxy_version_";
+
+/// Hidden column of a feature's table: the data version of the field with this struct key.
+///
+/// A child that depends on one field of many needs no more than this of the versions column.
+pub fn field_version(struct_key: &str) -> String {
+    format!("{FIELD_VERSION}{struct_key}")
+}
+
+/// Whether a column belongs to Metaxy, stored or hidden, rather than to the user.
+pub fn is_reserved(name: &str) -> bool {
+    name.starts_with("metaxy_") || name.starts_with("__metaxy_")
+}
+
 /// The four columns that carry versions, in the order in which relations show them.
 pub const VERSION_COLUMNS: [&str; 4] = [PROVENANCE_BY_FIELD, PROVENANCE, DATA_VERSION_BY_FIELD, DATA_VERSION];
 

@@ -20,10 +20,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use futures::{StreamExt, TryStreamExt};
+use glob::{MatchOptions, Pattern};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 
 use crate::columns::timestamp;
+use crate::error::MetaxyError;
 
 /// Files that are read at the same time to be hashed.
 const CONCURRENT_READS: usize = 8;
@@ -43,6 +45,8 @@ pub(super) struct FilesTable {
     url: ListingTableUrl,
     /// What was typed before the first part of the path that varies; listed paths start with it.
     shown_prefix: String,
+    /// The rest of what was typed, if it has wildcards.
+    pattern: Option<Pattern>,
     schema: SchemaRef,
 }
 
@@ -67,7 +71,14 @@ impl FilesTable {
             fields.push(Field::new(CONTENT, DataType::Utf8, true));
         }
         let shown_prefix = shown_prefix(location, is_url);
-        Ok(Self { url, shown_prefix, schema: Arc::new(Schema::new(fields)) })
+        let pattern = match location.strip_prefix(&shown_prefix) {
+            Some(rest) if rest.contains(['*', '?', '[']) => Some(
+                Pattern::new(rest)
+                    .map_err(|error| MetaxyError::Invalid(format!("files: pattern {location}: {error}")))?,
+            ),
+            _ => None,
+        };
+        Ok(Self { url, shown_prefix, pattern, schema: Arc::new(Schema::new(fields)) })
     }
 }
 
@@ -103,7 +114,9 @@ impl TableProvider for FilesTable {
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let columns = projection.unwrap_or(&all).clone();
         let schema = Arc::new(self.schema.project(&columns)?);
-        let store = state.runtime_env().object_store(&self.url)?;
+        let store = state.runtime_env().object_store(&self.url).map_err(|_| {
+            MetaxyError::Invalid(format!("files: {}:// can't be listed by this session", self.url.scheme()))
+        })?;
         let listing = Listing { table: self.clone(), store, schema: Arc::clone(&schema) };
         let partition: Arc<dyn PartitionStream> = Arc::new(listing);
         StreamingTable::try_new(schema, vec![partition])?.scan(state, None, filters, limit).await
@@ -132,7 +145,7 @@ impl PartitionStream for Listing {
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (table, store, schema) = (self.table.clone(), Arc::clone(&self.store), Arc::clone(&self.schema));
         let stream = futures::stream::once(async move {
-            let files = list(&table.url, &store).await?;
+            let files = list(&table, &store).await?;
             Ok::<_, DataFusionError>(batches(table, store, schema, files))
         })
         .try_flatten();
@@ -141,15 +154,25 @@ impl PartitionStream for Listing {
 }
 
 /// All files at the location in the order of their paths.
-async fn list(url: &ListingTableUrl, store: &Arc<dyn ObjectStore>) -> Result<Vec<ObjectMeta>> {
+async fn list(table: &FilesTable, store: &Arc<dyn ObjectStore>) -> Result<Vec<ObjectMeta>> {
+    let url = &table.url;
     let mut files: Vec<ObjectMeta> = if url.is_collection() || url.get_glob().is_some() {
         store.list(Some(url.prefix())).try_collect().await.map_err(store_error)?
     } else {
         vec![store.head(url.prefix()).await.map_err(store_error)?]
     };
-    files.retain(|file| url.contains(&file.location, false));
+    if let Some(pattern) = &table.pattern {
+        // As in a shell: `*` stays within a folder, `**` goes through folders.
+        let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
+        files.retain(|file| pattern.matches_with(&rest(url, file), options));
+    }
     files.sort_by(|a, b| a.location.cmp(&b.location));
     Ok(files)
+}
+
+/// The part of a file's path below the location's fixed part.
+fn rest(url: &ListingTableUrl, file: &ObjectMeta) -> String {
+    url.strip_prefix(&file.location).map(|parts| parts.collect::<Vec<_>>().join("/")).unwrap_or_default()
 }
 
 fn store_error(error: object_store::Error) -> DataFusionError {
@@ -239,19 +262,10 @@ fn batch(table: &FilesTable, schema: &SchemaRef, files: &[Listed]) -> Result<Rec
 
 /// A file's path as the user would type it: what was typed, then the rest.
 fn shown(table: &FilesTable, file: &ObjectMeta) -> String {
-    let path = file.location.as_ref();
-    match table.url.strip_prefix(&file.location) {
-        Some(rest) => {
-            let rest = rest.collect::<Vec<_>>().join("/");
-            if rest.is_empty() {
-                // A single file was named.
-                format!("{}{}", table.shown_prefix, file.location.filename().unwrap_or(path))
-            } else {
-                format!("{}{rest}", table.shown_prefix)
-            }
-        }
-        None => path.to_owned(),
-    }
+    let rest = rest(&table.url, file);
+    // Nothing is left when a single file was named.
+    let rest = if rest.is_empty() { file.location.filename().unwrap_or_default() } else { &rest };
+    format!("{}{rest}", table.shown_prefix)
 }
 
 #[cfg(test)]

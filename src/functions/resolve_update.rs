@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use datafusion::arrow::datatypes::FieldRef;
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, Result, plan_err};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::planner::RelationPlannerContext;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{self, TableFactor};
 
 use super::arguments::{Arguments, as_text};
@@ -42,6 +43,7 @@ pub(super) fn plan(
     let options = context.context_provider().options();
     check_engine(arguments, options)?;
     let default = options.catalog.default_catalog.clone();
+    let leaf_pushdown = options.optimizer.enable_leaf_expression_pushdown;
     let store = extension.store_or_default(arguments.text("store")?.as_deref(), &default)?;
     let inputs = extension.known_inputs(&store, &feature, arguments.get("samples").is_some())?;
     let mut increment_options = IncrementOptions {
@@ -49,8 +51,18 @@ pub(super) fn plan(
         skip_comparison: arguments.flag("skip_comparison")?,
         ..IncrementOptions::default()
     };
-    Tables::new(&inputs).conditions(arguments, context, &mut increment_options)?;
-    Ok(increment(&inputs, &increment_options)?)
+    Tables::new(&inputs, increment_options.samples.as_ref()).conditions(
+        arguments,
+        context,
+        &mut increment_options,
+    )?;
+    let plan = increment(&inputs, &increment_options)?;
+    if leaf_pushdown {
+        return Ok(plan);
+    }
+    // Under a name, as a table has one: columns of a subquery are not taken for the increment's. Where DataFusion
+    // moves leaf expressions, a name makes it lose track of them.
+    LogicalPlanBuilder::from(plan).alias(super::RESOLVE_UPDATE)?.build()
 }
 
 fn check_engine(arguments: &Arguments, options: &ConfigOptions) -> Result<()> {
@@ -90,14 +102,22 @@ struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    fn new(inputs: &'a IncrementInputs) -> Self {
+    fn new(inputs: &'a IncrementInputs, samples: Option<&LogicalPlan>) -> Self {
         let mut schemas = HashMap::new();
         for (parent, provider) in inputs.plan.parents.iter().zip(&inputs.parents) {
             let fields = provider.as_ref().map(|p| p.schema().fields().iter().cloned().collect());
             schemas.insert(parent.dep.feature.clone(), fields);
         }
-        let own = inputs.current.as_ref().map(|p| p.schema().fields().iter().cloned().collect());
-        schemas.insert(inputs.plan.feature.key().clone(), own);
+        let stored = inputs.current.as_ref().map(|p| p.schema());
+        let stored = stored.iter().flat_map(|schema| schema.fields());
+        let given = samples.into_iter().flat_map(|plan| plan.schema().fields());
+        let mut own: Vec<FieldRef> = Vec::new();
+        for field in stored.chain(given) {
+            if own.iter().all(|known| known.name() != field.name()) {
+                own.push(Arc::clone(field));
+            }
+        }
+        schemas.insert(inputs.plan.feature.key().clone(), (!own.is_empty()).then_some(own));
         Self { inputs, schemas }
     }
 
@@ -174,5 +194,17 @@ fn condition(
     fields: &[FieldRef],
 ) -> Result<Expr> {
     let schema = DFSchema::from_unqualified_fields(fields.to_vec().into(), HashMap::new())?;
-    context.sql_to_expr(expr.clone(), &schema)
+    let condition = context.sql_to_expr(expr.clone(), &schema)?;
+    let refuse = |reason: &str| -> Result<Expr> {
+        Err(MetaxyError::Invalid(format!("resolve_update: condition {expr} {reason}")).into())
+    };
+    if condition
+        .exists(|e| Ok(matches!(e, Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_))))?
+    {
+        return refuse("has a subquery, which is not supported here; filter the result instead");
+    }
+    match condition.get_type(&schema)? {
+        DataType::Boolean | DataType::Null => Ok(condition),
+        other => refuse(&format!("is {other}, not a boolean")),
+    }
 }

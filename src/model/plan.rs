@@ -60,6 +60,15 @@ impl FeaturePlan {
     pub fn is_root(&self) -> bool {
         self.parents.is_empty()
     }
+
+    /// The struct keys of those fields of a parent that some field of the feature depends on, sorted.
+    pub fn parent_struct_keys(&self, parent: usize) -> Vec<String> {
+        let fields = self.fields.iter().flat_map(|field| &field.parents).filter(|p| p.parent == parent);
+        let mut keys: Vec<String> = fields.map(|p| p.field.struct_key()).collect();
+        keys.sort();
+        keys.dedup();
+        keys
+    }
 }
 
 impl ParentPlan {

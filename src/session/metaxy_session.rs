@@ -91,11 +91,14 @@ impl MetaxySession {
     pub async fn over(extension: Arc<Extension>, memory_limit: Option<usize>) -> Result<Self> {
         let factory = Arc::new(DynamicListTableFactory::default());
         let files: Arc<dyn UrlTableFactory> = Arc::clone(&factory) as _;
-        let config = SessionConfig::from_env()?
+        let mut config = SessionConfig::from_env()?
             .with_information_schema(true)
             .with_create_default_catalog_and_schema(false)
             .with_default_catalog_and_schema(extension.default_store(), FEATURES_SCHEMA)
             .with_extension(Arc::new(FileTables(files)));
+        // DataFusion 55 moves `column['member']` below projections and then takes names of different tables for the
+        // same ("would be ambiguous"). Delta scans gain nothing from it.
+        config.options_mut().optimizer.enable_leaf_expression_pushdown = false;
         let mut runtime = RuntimeEnvBuilder::new();
         if let Some(limit) = memory_limit {
             let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::kernels::cmp::not_distinct;
 use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::error::DataFusionError;
@@ -42,8 +44,13 @@ pub(crate) struct Checks {
 }
 
 impl Checks {
-    pub(crate) fn new(id_names: Vec<String>, ids: Vec<usize>, schema: &Schema) -> Result<Self> {
-        let fields = ids.iter().map(|&i| SortField::new(schema.field(i).data_type().clone())).collect();
+    /// `ids` are the id columns' places in the given rows, `stored` are the columns as they are stored.
+    pub(crate) fn new(id_names: Vec<String>, ids: Vec<usize>, stored: &Schema) -> Result<Self> {
+        let fields = id_names
+            .iter()
+            .map(|name| Ok(SortField::new(stored.field_with_name(name)?.data_type().clone())))
+            .collect::<std::result::Result<_, ArrowError>>()
+            .map_err(DataFusionError::from)?;
         let converter = RowConverter::new(fields).map_err(DataFusionError::from)?;
         Ok(Self { id_names, ids, increment: None, converter, seen: HashSet::new(), problems: Vec::new() })
     }
@@ -57,9 +64,30 @@ impl Checks {
         !self.problems.is_empty()
     }
 
-    /// Ids must be there and unique within the write, and increments must be `new` or `stale`.
-    pub(crate) fn rows(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// The places of the id columns in the given rows.
+    pub(crate) fn id_indices(&self) -> &[usize] {
+        &self.ids
+    }
+
+    /// Ids must be there, survive being stored, and be unique within the write; increments must be `new` or `stale`.
+    pub(crate) fn rows(&mut self, batch: &RecordBatch, stored: &[ArrayRef]) -> Result<()> {
         let ids = self.ids(batch);
+        for (name, (given, stored)) in self.id_names.clone().iter().zip(ids.iter().zip(stored)) {
+            if given.data_type() == stored.data_type() || *given.data_type() == DataType::Null {
+                continue;
+            }
+            let back = cast(stored, given.data_type()).map_err(DataFusionError::from)?;
+            let same = not_distinct(given, &back).map_err(DataFusionError::from)?;
+            for row in (0..same.len()).filter(|&row| !same.value(row)) {
+                let example = self.describe(&ids, row);
+                self.problem(
+                    &format!(
+                        "a value in id column {name} that can't be stored exactly (times have microseconds)"
+                    ),
+                    example,
+                );
+            }
+        }
         for (name, column) in self.id_names.clone().iter().zip(&ids) {
             if let Some(nulls) = column.logical_nulls() {
                 for row in (0..batch.num_rows()).filter(|&row| nulls.is_null(row)) {
@@ -68,7 +96,7 @@ impl Checks {
                 }
             }
         }
-        let rows = self.converter.convert_columns(&ids).map_err(DataFusionError::from)?;
+        let rows = self.converter.convert_columns(stored).map_err(DataFusionError::from)?;
         for (row, bytes) in rows.iter().enumerate() {
             if !self.seen.insert(xxh3_128(bytes.as_ref())) {
                 let example = self.describe(&ids, row);

@@ -321,14 +321,14 @@ impl Store {
         let graph = self.graph().await?;
         let plan = graph.plan(feature)?;
         let mut parents: Vec<Option<Arc<dyn TableProvider>>> = Vec::new();
-        for parent in &plan.parents {
+        for (index, parent) in plan.parents.iter().enumerate() {
             if samples {
                 parents.push(None);
                 continue;
             }
             let table = self.current_table(&parent.definition).await?;
             if table.exists() {
-                parents.push(Some(Arc::new(table)));
+                parents.push(Some(Arc::new(table.with_versions(plan.parent_struct_keys(index)))));
             } else if parent.dep.optional {
                 parents.push(None);
             } else {

@@ -55,11 +55,14 @@ impl Preparer {
         let feature = definition.spec.key.to_string();
         let refuse = |reason: String| MetaxyError::Write { feature: feature.clone(), reason };
         for (i, field) in given.fields().iter().enumerate() {
-            if given.fields()[..i].iter().any(|other| other.name() == field.name()) {
-                return Err(refuse(format!(
-                    "column {:?} is there twice; give one of them another name",
-                    field.name()
-                )));
+            if let Some(other) =
+                given.fields()[..i].iter().find(|o| o.name().eq_ignore_ascii_case(field.name()))
+            {
+                return Err(refuse(if other.name() == field.name() {
+                    format!("column {:?} is there twice; give one of them another name", field.name())
+                } else {
+                    format!("columns {:?} and {:?} differ only in letter case", other.name(), field.name())
+                }));
             }
         }
         let position = |name: &str| given.fields().iter().position(|f| f.name() == name);
@@ -115,7 +118,7 @@ impl Preparer {
         let checks = Checks::new(
             definition.spec.id_columns.clone(),
             definition.spec.id_columns.iter().filter_map(|id| position(id)).collect(),
-            given,
+            &Schema::new(fields.clone()),
         )?;
         Ok(Self {
             feature,
@@ -137,7 +140,8 @@ impl Preparer {
 
     /// Prepares one batch; `None` once a row was refused, as then nothing will be written anyway.
     pub(crate) fn batch(&mut self, batch: &RecordBatch) -> Result<Option<RecordBatch>> {
-        self.checks.rows(batch)?;
+        let stored_ids = self.stored_ids(batch)?;
+        self.checks.rows(batch, &stored_ids)?;
         let provenances = split(batch.column(self.provenance), &self.keys)?;
         let ids = self.checks.ids(batch);
         if self.stamp.options.strict_versions {
@@ -187,6 +191,21 @@ impl Preparer {
             None => Ok(()),
             Some(reason) => Err(MetaxyError::Write { feature: self.feature.clone(), reason }),
         }
+    }
+
+    /// The ids as they are stored.
+    fn stored_ids(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let indices = self.checks.id_indices().to_vec();
+        indices
+            .into_iter()
+            .map(|index| {
+                let target = self.user.iter().find(|(user, _)| *user == index).map(|(_, target)| target);
+                match target {
+                    Some(target) => self.convert(batch, index, target),
+                    None => Ok(Arc::clone(batch.column(index))),
+                }
+            })
+            .collect()
     }
 
     fn convert(&self, batch: &RecordBatch, index: usize, target: &DataType) -> Result<ArrayRef> {

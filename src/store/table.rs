@@ -5,13 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::datasource::sink::DataSinkExec;
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, col, lit};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, cast, col, lit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
@@ -21,9 +22,13 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use super::latest::{LatestColumns, LatestExec};
 use super::write::FeatureSink;
 use super::{Store, StoredTable};
-use crate::columns::{DELETED_AT, FEATURE_VERSION, ROW_ORDER, SYSTEM_COLUMNS, UPDATED_AT, is_system};
+use crate::columns::{
+    DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, ROW_ORDER, SYSTEM_COLUMNS, UPDATED_AT, field_version,
+    is_system,
+};
 use crate::error::MetaxyError;
 use crate::model::FeatureDefinition;
+use crate::update::version_of;
 
 /// Which rows of a feature a table shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +64,8 @@ pub struct FeatureTable {
     by_name: bool,
     /// Why the table can't be read.
     unreadable: Option<String>,
+    /// Struct keys of the fields whose data versions are hidden columns at the end of the schema.
+    versions: Vec<String>,
 }
 
 impl fmt::Debug for FeatureTable {
@@ -75,12 +82,35 @@ impl FeatureTable {
         view: View,
     ) -> Self {
         let schema = shown_schema(stored.as_ref(), &definition);
-        Self { store, definition, stored, view, schema, by_name: false, unreadable: None }
+        Self {
+            store,
+            definition,
+            stored,
+            view,
+            schema,
+            by_name: false,
+            unreadable: None,
+            versions: Vec::new(),
+        }
     }
 
     /// The feature's definition.
     pub fn definition(&self) -> &Arc<FeatureDefinition> {
         &self.definition
+    }
+
+    /// This table with hidden columns for the data versions of some fields.
+    ///
+    /// They are taken out of the versions column before rows are held back to find the latest ones: what is not
+    /// needed of that column takes no memory.
+    pub(crate) fn with_versions(mut self, struct_keys: Vec<String>) -> Self {
+        let mut fields: Vec<FieldRef> = self.schema.fields().iter().cloned().collect();
+        for key in &struct_keys {
+            fields.push(Arc::new(Field::new(field_version(key), DataType::Utf8, true)));
+        }
+        self.schema = Arc::new(Schema::new(fields));
+        self.versions = struct_keys;
+        self
     }
 
     /// This table for an INSERT whose columns keep their own names.
@@ -162,24 +192,21 @@ impl FeatureTable {
             // With several feature versions a sample has a latest row in each.
             ids.extend(version);
         }
-        let columns = LatestColumns {
-            ids,
-            updated_at: take(UPDATED_AT),
-            deleted_at: take(DELETED_AT),
-            row_order: take(ROW_ORDER),
-            output: projection
-                .iter()
-                .map(|&i| {
-                    take(self.schema.field(i).name()).ok_or_else(|| {
-                        datafusion::common::plan_datafusion_err!(
-                            "column {} is gone from feature {}",
-                            self.schema.field(i).name(),
-                            self.definition.spec.key
-                        )
-                    })
-                })
-                .collect::<Result<_>>()?,
-        };
+        let updated_at = take(UPDATED_AT);
+        let deleted_at = take(DELETED_AT);
+        let row_order = take(ROW_ORDER);
+        let stored_columns = self.schema.fields().len() - self.versions.len();
+        let mut output = Vec::new();
+        let mut versions = None;
+        for &i in projection {
+            let name = self.schema.field(i).name();
+            if i >= stored_columns {
+                versions = take(DATA_VERSION_BY_FIELD);
+                output.push(Output::Version(&self.versions[i - stored_columns]));
+            } else {
+                output.push(Output::Column(take(name).ok_or_else(|| self.gone(name))?));
+            }
+        }
         let wanted = match &self.view.feature_version {
             Some(wanted) if version.is_some() => Some(col(FEATURE_VERSION).eq(lit(wanted.as_str()))),
             _ => None,
@@ -187,7 +214,27 @@ impl FeatureTable {
         let hints: Vec<Expr> = filters.iter().cloned().chain(wanted.clone()).collect();
         let plan = stored.provider.scan(state, Some(&read), &hints, None).await?;
         let plan = filtered(plan, wanted, state)?;
-        Ok(Arc::new(LatestExec::try_new(plan, columns, self.view.deleted)?))
+        // Only what is needed from here on: these rows are kept until the last one is read.
+        let mut kept = Kept::new(&plan);
+        let columns = LatestColumns {
+            ids: ids.into_iter().map(|i| kept.column(i)).collect(),
+            updated_at: updated_at.map(|i| kept.column(i)),
+            deleted_at: deleted_at.map(|i| kept.column(i)),
+            row_order: row_order.map(|i| kept.column(i)),
+            output: output
+                .into_iter()
+                .map(|column| match column {
+                    Output::Column(index) => Ok(kept.column(index)),
+                    Output::Version(key) => kept.version(versions, key, state),
+                })
+                .collect::<Result<_>>()?,
+        };
+        Ok(Arc::new(LatestExec::try_new(kept.plan()?, columns, self.view.deleted)?))
+    }
+
+    fn gone(&self, column: &str) -> DataFusionError {
+        let feature = &self.definition.spec.key;
+        MetaxyError::Invalid(format!("column {column} is gone from feature {feature}")).into()
     }
 
     /// All rows of the wanted feature version, deleted ones only if they are wanted.
@@ -235,6 +282,57 @@ impl FeatureTable {
     }
 }
 
+/// A column that a scan gives out: one that was read, or a field's data version.
+enum Output<'a> {
+    Column(usize),
+    Version(&'a str),
+}
+
+/// A projection that grows as columns are asked for.
+struct Kept<'a> {
+    input: &'a Arc<dyn ExecutionPlan>,
+    exprs: Vec<(Arc<dyn PhysicalExpr>, String)>,
+    columns: Vec<Option<usize>>,
+}
+
+impl<'a> Kept<'a> {
+    fn new(input: &'a Arc<dyn ExecutionPlan>) -> Self {
+        let columns = vec![None; input.schema().fields().len()];
+        Self { input, exprs: Vec::new(), columns }
+    }
+
+    /// The place of an input's column in the projection.
+    fn column(&mut self, index: usize) -> usize {
+        if let Some(at) = self.columns[index] {
+            return at;
+        }
+        let name = self.input.schema().field(index).name().clone();
+        self.exprs.push((Arc::new(Column::new(&name, index)), name));
+        self.columns[index] = Some(self.exprs.len() - 1);
+        self.exprs.len() - 1
+    }
+
+    /// The place of a field's data version, taken from the versions column at `index`; NULL where there is none.
+    fn version(&mut self, index: Option<usize>, key: &str, state: &dyn Session) -> Result<usize> {
+        let schema = self.input.schema();
+        let value = match index {
+            Some(index) => {
+                let field = schema.field(index);
+                version_of(col(field.name()), field.data_type(), key)
+            }
+            None => lit(ScalarValue::Utf8(None)),
+        };
+        let schema = DFSchema::try_from(schema.as_ref().clone())?;
+        let expr = state.create_physical_expr(cast(value, DataType::Utf8), &schema)?;
+        self.exprs.push((expr, field_version(key)));
+        Ok(self.exprs.len() - 1)
+    }
+
+    fn plan(self) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(ProjectionExec::try_new(self.exprs, Arc::clone(self.input))?))
+    }
+}
+
 fn filtered(
     plan: Arc<dyn ExecutionPlan>,
     condition: Option<Expr>,
@@ -255,7 +353,7 @@ fn shown_schema(stored: Option<&StoredTable>, definition: &FeatureDefinition) ->
             .map(|name| {
                 let data_type = crate::columns::scalar_type(name)
                     .unwrap_or_else(|| crate::columns::versions_struct(keys.iter().map(String::as_str)));
-                Arc::new(datafusion::arrow::datatypes::Field::new(*name, data_type, true)) as FieldRef
+                Arc::new(Field::new(*name, data_type, true)) as FieldRef
             })
             .collect();
         return Arc::new(Schema::new(fields));

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_datafusion_err};
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore};
 
 use crate::columns::{INCREMENT, VERSION_COLUMNS};
 
@@ -30,6 +31,8 @@ pub(crate) struct Comparison {
     pub filtered: bool,
     /// Whether several stored rows may share a key.
     pub ranked: bool,
+    /// Conditions on the result that may not be evaluated once per side, such as `random() < 0.5`.
+    pub volatile: Vec<Expr>,
     schema: DFSchemaRef,
 }
 
@@ -51,7 +54,17 @@ impl Comparison {
             fields.push(Arc::new(Field::new(name, field.data_type().clone(), true)));
         }
         let schema = DFSchema::from_unqualified_fields(fields.into(), Default::default())?;
-        Ok(Self { expected, current, keys, columns, stored, filtered, ranked, schema: Arc::new(schema) })
+        Ok(Self {
+            expected,
+            current,
+            keys,
+            columns,
+            stored,
+            filtered,
+            ranked,
+            volatile: Vec::new(),
+            schema: Arc::new(schema),
+        })
     }
 }
 
@@ -84,8 +97,31 @@ impl UserDefinedLogicalNodeCore for Comparison {
     fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
         let [expected, current] = <[LogicalPlan; 2]>::try_from(inputs)
             .map_err(|inputs| internal_datafusion_err!("Comparison: {} inputs", inputs.len()))?;
-        Ok(Self { expected, current, ..self.clone() })
+        // The optimizer puts a condition without columns, or one on the keys, on top of both inputs. A volatile one
+        // would come out differently there, so it is taken back and waits for the result.
+        let (expected, volatile) = without_volatile(expected)?;
+        let (current, _) = without_volatile(current)?;
+        let volatile = self.volatile.iter().cloned().chain(volatile).collect();
+        Ok(Self { expected, current, volatile, ..self.clone() })
     }
+}
+
+/// Takes volatile conditions off the top of a plan.
+fn without_volatile(plan: LogicalPlan) -> Result<(LogicalPlan, Vec<Expr>)> {
+    let LogicalPlan::Filter(filter) = &plan else {
+        return Ok((plan, Vec::new()));
+    };
+    let (volatile, stable): (Vec<Expr>, Vec<Expr>) =
+        split_conjunction_owned(filter.predicate.clone()).into_iter().partition(Expr::is_volatile);
+    if volatile.is_empty() {
+        return Ok((plan, volatile));
+    }
+    let input = LogicalPlanBuilder::from(filter.input.as_ref().clone());
+    let plan = match conjunction(stable) {
+        Some(stable) => input.filter(stable)?.build()?,
+        None => input.build()?,
+    };
+    Ok((plan, volatile))
 }
 
 impl Hash for Comparison {

@@ -42,11 +42,11 @@ enum Rows {
     Ranked,
 }
 
-/// Builds the stored side to be compared with `expected`.
+/// Builds the stored side to be compared with `expected`, whose keys get the types that both sides have in common.
 pub(crate) fn current(
     inputs: &IncrementInputs,
     options: &IncrementOptions,
-    expected: &Expected,
+    expected: &mut Expected,
     provider: &Arc<dyn TableProvider>,
 ) -> Result<Current> {
     let feature = &inputs.plan.feature.spec;
@@ -100,8 +100,8 @@ pub(crate) fn current(
         }
     }
     let mut target = options.target_filters.clone();
-    target.extend(options.filters.get(&feature.key).cloned().unwrap_or_default());
-    target.extend(options.global_filters.iter().filter(|f| has_columns(f, &schema)).cloned());
+    let own = options.filters.get(&feature.key).into_iter().flatten();
+    target.extend(options.global_filters.iter().chain(own).filter(|f| has_columns(f, &schema)).cloned());
     let holds = |condition: Option<Expr>, default| {
         condition.map_or_else(|| lit(default), |condition| coalesce(vec![condition, lit(false)]))
     };
@@ -123,7 +123,8 @@ pub(crate) fn current(
         Rows::Collapsed => collapsed(builder, &expected.keys, &stored, &order)?,
         Rows::Ranked => ranked(builder, &expected.keys, &order)?,
     };
-    let plan = same_key_types(&expected.plan, builder.build()?, &expected.keys)?;
+    let (expected_plan, plan) = same_key_types(expected.plan.clone(), builder.build()?, &expected.keys)?;
+    expected.plan = expected_plan;
     let exprs: Vec<Expr> = plan
         .schema()
         .fields()
@@ -220,7 +221,9 @@ fn ranked(
         .iter()
         .map(|f| f.name().clone())
         .filter(|name| name != any_target && name != any_stale)
+        .chain([internal::OWN_TARGET.to_owned()])
         .map(|name| match name.as_str() {
+            internal::OWN_TARGET => plain(internal::TARGET).alias(internal::OWN_TARGET),
             internal::TARGET => plain(any_target).alias(internal::TARGET),
             internal::STALE => plain(any_stale).alias(internal::STALE),
             other => plain(other),

@@ -3,12 +3,14 @@
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, JoinType};
 use datafusion::functions::core::expr_fn::coalesce;
+use datafusion::logical_expr::type_coercion::binary::comparison_coercion;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
 
-use super::parents::{ParentRows, parent_rows, plain, version_of};
+use super::parents::{ParentRows, has_columns, parent_rows, plain, version_of};
 use super::provenance::{field_keys, with_field_provenances, with_versions};
 use super::{IncrementInputs, IncrementOptions, internal};
-use crate::columns::{DATA_VERSION_BY_FIELD, INCREMENT, PROVENANCE_BY_FIELD};
+use crate::columns::{DATA_VERSION_BY_FIELD, PROVENANCE_BY_FIELD, is_reserved};
 use crate::error::{MetaxyError, Result};
 
 /// Expected rows: comparison columns, user columns, the four version columns, and a pass column if `filtered`.
@@ -22,7 +24,7 @@ pub(crate) struct Expected {
 /// Builds the expected rows.
 pub(crate) fn expected(inputs: &IncrementInputs, options: &IncrementOptions) -> Result<Expected> {
     match &options.samples {
-        Some(samples) => from_samples(inputs, samples),
+        Some(samples) => from_samples(inputs, samples, options),
         None if inputs.plan.is_root() => Err(MetaxyError::Invalid(format!(
             "feature {} is a root: its samples come from you, as in \
              resolve_update('{0}', (SELECT …, named_struct(…) AS {PROVENANCE_BY_FIELD} FROM …))",
@@ -138,10 +140,10 @@ impl Joined {
         inputs: &IncrementInputs,
     ) -> Result<Self> {
         let right = Joined::new(rows, keys, inputs)?;
-        let right_plan = same_key_types(&self.plan, right.plan, keys)?;
+        let (left_plan, right_plan) = same_key_types(self.plan, right.plan, keys)?;
         let names =
             |plan: &LogicalPlan| plan.schema().fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>();
-        let (left_names, right_names) = (names(&self.plan), names(&right_plan));
+        let (left_names, right_names) = (names(&left_plan), names(&right_plan));
         let right_key = |key: &String| format!("__metaxy_right_{key}");
         let renamed: Vec<Expr> = right_names
             .iter()
@@ -160,7 +162,7 @@ impl Joined {
             });
         }
         exprs.extend(right_names.iter().filter(|name| !keys.contains(name)).map(plain));
-        let plan = LogicalPlanBuilder::from(self.plan)
+        let plan = LogicalPlanBuilder::from(left_plan)
             .join(right_plan, kind, (left_on, right_on), None)?
             .project(exprs)?
             .build()?;
@@ -184,36 +186,50 @@ fn no_key(inputs: &IncrementInputs, column: &str) -> MetaxyError {
     }
 }
 
-/// Casts the keys of `right` to the types that they have in `left`.
-pub(crate) fn same_key_types(left: &LogicalPlan, right: LogicalPlan, keys: &[String]) -> Result<LogicalPlan> {
+/// Gives the keys of both sides the types in which they can be compared without loss.
+pub(crate) fn same_key_types(
+    left: LogicalPlan,
+    right: LogicalPlan,
+    keys: &[String],
+) -> Result<(LogicalPlan, LogicalPlan)> {
     let type_of = |plan: &LogicalPlan, key: &str| -> Result<DataType> {
         Ok(plan.schema().field_with_unqualified_name(key)?.data_type().clone())
     };
-    let mut same = true;
+    let mut common = Vec::new();
     for key in keys {
-        same &= type_of(left, key)? == type_of(&right, key)?;
+        let (a, b) = (type_of(&left, key)?, type_of(&right, key)?);
+        let shared = if a == b { Some(a.clone()) } else { comparison_coercion(&a, &b) };
+        let Some(shared) = shared else {
+            let reason = format!("id column {key:?} is {a} on one side and {b} on the other");
+            return Err(MetaxyError::Invalid(reason));
+        };
+        common.push((key, shared));
     }
-    if same {
-        return Ok(right);
-    }
-    let exprs = right
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| {
-            let name = field.name();
-            if !keys.contains(name) {
-                return Ok(plain(name));
-            }
-            let target = type_of(left, name)?;
-            let column = plain(name);
-            Ok(if *field.data_type() == target { column } else { cast(column, target).alias(name) })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    Ok(LogicalPlanBuilder::from(right).project(exprs)?.build()?)
+    let cast_keys = |plan: LogicalPlan| -> Result<LogicalPlan> {
+        let target = |name: &String| common.iter().find(|(key, _)| *key == name).map(|(_, t)| t);
+        let fields = plan.schema().fields();
+        if fields.iter().all(|f| target(f.name()).is_none_or(|t| t == f.data_type())) {
+            return Ok(plan);
+        }
+        let exprs: Vec<Expr> = fields
+            .iter()
+            .map(|field| match target(field.name()) {
+                Some(target) if target != field.data_type() => {
+                    cast(plain(field.name()), target.clone()).alias(field.name())
+                }
+                _ => plain(field.name()),
+            })
+            .collect();
+        Ok(LogicalPlanBuilder::from(plan).project(exprs)?.build()?)
+    };
+    Ok((cast_keys(left)?, cast_keys(right)?))
 }
 
-fn from_samples(inputs: &IncrementInputs, samples: &LogicalPlan) -> Result<Expected> {
+fn from_samples(
+    inputs: &IncrementInputs,
+    samples: &LogicalPlan,
+    options: &IncrementOptions,
+) -> Result<Expected> {
     let feature = &inputs.plan.feature.spec;
     let keys = inputs.plan.comparison_columns.clone();
     let schema = samples.schema();
@@ -238,7 +254,7 @@ fn from_samples(inputs: &IncrementInputs, samples: &LogicalPlan) -> Result<Expec
         .fields()
         .iter()
         .map(|f| f.name())
-        .filter(|name| !name.starts_with("metaxy_") && !keys.contains(name) && *name != INCREMENT)
+        .filter(|name| !is_reserved(name) && !keys.contains(name))
         .cloned()
         .collect();
     let mut keep = keys.clone();
@@ -250,6 +266,19 @@ fn from_samples(inputs: &IncrementInputs, samples: &LogicalPlan) -> Result<Expec
     for key in &field_names {
         let version = version_of(column(PROVENANCE_BY_FIELD)?, by_field.data_type(), key);
         exprs.push(cast(version, DataType::Utf8).alias(internal::field(key)));
+    }
+    let own = options.filters.get(&feature.key).into_iter().flatten();
+    let conditions = options
+        .global_filters
+        .iter()
+        .chain(own)
+        .filter(|f| has_columns(f, samples.schema().inner()))
+        .cloned();
+    let pass = conjunction(conditions.collect::<Vec<_>>());
+    let filtered = pass.is_some();
+    if let Some(pass) = pass {
+        exprs.push(coalesce(vec![pass, lit(false)]).alias(internal::PASS));
+        keep.push(internal::PASS.to_owned());
     }
     let given = has(DATA_VERSION_BY_FIELD);
     if given {
@@ -270,7 +299,7 @@ fn from_samples(inputs: &IncrementInputs, samples: &LogicalPlan) -> Result<Expec
         None
     };
     let builder = with_versions(builder, inputs, &keep, overridden)?;
-    Ok(Expected { plan: builder.build()?, keys, user_columns, filtered: false })
+    Ok(Expected { plan: builder.build()?, keys, user_columns, filtered })
 }
 
 fn check_members(data_type: &DataType, keys: &[String]) -> Result<(), String> {

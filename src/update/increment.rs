@@ -7,10 +7,10 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder,
 use super::comparison::Comparison;
 use super::current::current;
 use super::expected::expected;
-use super::parents::plain;
+use super::parents::{has_columns, plain};
 use super::{IncrementInputs, IncrementOptions, internal};
 use crate::columns::{INCREMENT, VERSION_COLUMNS};
-use crate::error::Result;
+use crate::error::{MetaxyError, Result};
 
 /// The plan of `resolve_update`.
 ///
@@ -22,12 +22,13 @@ use crate::error::Result;
 /// A root feature without samples, samples without ids or versions, a column that two parents share, a spec that
 /// names a column which its parent lacks.
 pub fn increment(inputs: &IncrementInputs, options: &IncrementOptions) -> Result<LogicalPlan> {
-    let expected = expected(inputs, options)?;
+    check_global_filters(inputs, options)?;
+    let mut expected = expected(inputs, options)?;
     let provider = match &inputs.current {
         Some(provider) if !options.skip_comparison => provider,
         _ => return Ok(all_new(expected.plan, &expected.keys, &expected.user_columns, expected.filtered)?),
     };
-    let current = current(inputs, options, &expected, provider)?;
+    let current = current(inputs, options, &mut expected, provider)?;
     let node = Comparison::try_new(
         expected.plan,
         current.plan,
@@ -38,6 +39,19 @@ pub fn increment(inputs: &IncrementInputs, options: &IncrementOptions) -> Result
         current.ranked,
     )?;
     Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+}
+
+/// A condition for all tables has to apply to at least one, or it would narrow nothing.
+fn check_global_filters(inputs: &IncrementInputs, options: &IncrementOptions) -> Result<()> {
+    let tables = inputs.parents.iter().flatten().chain(&inputs.current).map(|table| table.schema());
+    let samples = options.samples.as_ref().map(|plan| Arc::clone(plan.schema().inner()));
+    let schemas: Vec<_> = tables.chain(samples).collect();
+    match options.global_filters.iter().find(|f| !schemas.iter().any(|schema| has_columns(f, schema))) {
+        None => Ok(()),
+        Some(filter) => Err(MetaxyError::Invalid(format!(
+            "global_filters: no table has all the columns of {filter}; give one condition per table with filters"
+        ))),
+    }
 }
 
 /// Nothing to compare with: what is expected is new.

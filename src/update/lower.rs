@@ -3,6 +3,7 @@
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, JoinType, NullEquality, Result};
 use datafusion::functions::core::expr_fn::coalesce;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Operator, lit, when};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
@@ -105,7 +106,11 @@ fn lower(comparison: &Comparison) -> Result<LogicalPlan> {
         };
         exprs.push(expr.alias(name));
     }
-    builder.project(exprs)?.build()
+    let builder = builder.project(exprs)?;
+    match conjunction(comparison.volatile.clone()) {
+        Some(condition) => builder.filter(condition)?.build(),
+        None => builder.build(),
+    }
 }
 
 /// The class of a joined row; NULL when it is up to date or filtered out.
@@ -123,6 +128,12 @@ fn increment(comparison: &Comparison) -> Result<Expr> {
         None => when(is_new, lit("new")),
     };
     class.when(Expr::Not(Box::new(current(internal::TARGET))), nothing.clone());
+    if comparison.ranked {
+        // A key that an expected row meets passes if any of its stored rows does; an orphan speaks for itself.
+        let fails =
+            expected(internal::EXPECTED).is_null().and(Expr::Not(Box::new(current(internal::OWN_TARGET))));
+        class.when(fails, nothing.clone());
+    }
     class.when(expected(internal::EXPECTED).is_null(), lit("orphaned"));
     // An expected provenance that is NULL is never up to date, so a comparison that is NULL-safe is not enough.
     let differs = expected(PROVENANCE)

@@ -23,6 +23,7 @@ use crate::model::{FeatureKey, FeaturePlan};
 
 pub use increment::increment;
 pub use lower::LowerComparison;
+pub(crate) use parents::version_of;
 
 /// What an increment is computed from.
 #[derive(Debug, Clone)]
@@ -64,6 +65,8 @@ mod internal {
     pub const PASS: &str = "__metaxy_pass";
     /// Whether a stored row passes the target filters.
     pub const TARGET: &str = "__metaxy_target";
+    /// Whether this one of several stored rows of a key passes the target filters.
+    pub const OWN_TARGET: &str = "__metaxy_own_target";
     /// Whether a staleness predicate holds on a stored row.
     pub const STALE: &str = "__metaxy_stale";
     /// Smallest and greatest stored provenance of a comparison key, and whether one is NULL.

@@ -15,10 +15,10 @@ use datafusion::logical_expr::{
 
 use super::filter::spec_filter;
 use super::{IncrementInputs, IncrementOptions, internal};
-use crate::columns::{DATA_VERSION_BY_FIELD, VERSION_COLUMNS};
+use crate::columns::{DATA_VERSION_BY_FIELD, VERSION_COLUMNS, field_version, is_reserved};
 use crate::error::{MetaxyError, Result};
 use crate::hash::{HashSettings, metaxy_hash_agg};
-use crate::model::{Lineage, ParentPlan};
+use crate::model::{FeatureKey, Lineage, ParentPlan};
 
 /// A parent's rows under unqualified names.
 pub(crate) struct ParentRows {
@@ -60,11 +60,11 @@ pub(crate) fn parent_rows(
     };
     let feature = &inputs.plan.feature.spec;
     let schema = provider.schema();
-    let keys = struct_keys(inputs, index);
+    let keys = inputs.plan.parent_struct_keys(index);
     let mut conditions = options.filters.get(&parent.dep.feature).cloned().unwrap_or_default();
     conditions.extend(options.global_filters.iter().filter(|f| has_columns(f, &schema)).cloned());
     let filtered = !conditions.is_empty();
-    let (plan, columns) = renamed(parent, provider, &keys, index, conjunction(conditions))?;
+    let (plan, columns) = renamed(&feature.key, parent, provider, &keys, index, conjunction(conditions))?;
     let mut builder = LogicalPlanBuilder::from(plan);
     for text in parent.dep.filters.iter().flatten() {
         let filter = spec_filter(text, builder.schema(), &feature.key, &parent.dep.feature)?;
@@ -89,23 +89,9 @@ pub(crate) fn has_columns(filter: &Expr, schema: &SchemaRef) -> bool {
     filter.column_refs().iter().all(|c| schema.field_with_name(&c.name).is_ok())
 }
 
-/// The struct keys of the parent's fields that some field of the feature depends on.
-fn struct_keys(inputs: &IncrementInputs, index: usize) -> Vec<String> {
-    let mut keys: Vec<String> = inputs
-        .plan
-        .fields
-        .iter()
-        .flat_map(|field| &field.parents)
-        .filter(|p| p.parent == index)
-        .map(|p| p.field.struct_key())
-        .collect();
-    keys.sort();
-    keys.dedup();
-    keys
-}
-
 /// The parent's scan with user columns under their new names, and the versions of the fields that are needed.
 fn renamed(
+    feature: &FeatureKey,
     parent: &ParentPlan,
     provider: &Arc<dyn TableProvider>,
     keys: &[String],
@@ -122,15 +108,26 @@ fn renamed(
         let name = field.name();
         if VERSION_COLUMNS.contains(&name.as_str()) {
             exprs.push(scanned(&table, name).alias(format!("{name}{suffix}")));
-        } else if !name.starts_with("metaxy_") {
+        } else if !is_reserved(name) {
             let new = parent.dep.renamed(name).to_owned();
+            if columns.contains(&new) {
+                return Err(MetaxyError::Spec {
+                    feature: feature.to_string(),
+                    reason: format!(
+                        "rename of {}: its table has two columns that would be called {new:?}",
+                        parent.dep.feature
+                    ),
+                });
+            }
             exprs.push(scanned(&table, name).alias(&new));
             columns.push(new);
         }
     }
     let versions = schema.field_with_name(DATA_VERSION_BY_FIELD).map(|f| f.data_type().clone());
     for key in keys {
+        let hidden = field_version(key);
         let value = match &versions {
+            _ if schema.field_with_name(&hidden).is_ok() => scanned(&table, &hidden),
             Ok(data_type) => version_of(scanned(&table, DATA_VERSION_BY_FIELD), data_type, key),
             Err(_) => lit(ScalarValue::Utf8(None)),
         };
