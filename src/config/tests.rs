@@ -233,7 +233,7 @@ fn without_a_file() {
     assert_eq!(load(&[]), Config::embedded(folder.path()));
     assert_eq!(Config::embedded(Path::new("")).stores["dev"].root_path.as_deref(), Some("metaxy-store"));
     assert_eq!(load(&[("METAXY_PROJECT", "p")]).project.as_deref(), Some("p"));
-    let moved = load(&[("METAXY_STORES__LOCAL__CONFIG__ROOT_PATH", "/m")]);
+    let moved = load(&[("METAXY_STORES__DEV__CONFIG__ROOT_PATH", "/m")]);
     assert_eq!(moved.default_store().unwrap().root_path.as_deref(), Some("/m"));
     // Stores of the environment take the place of the embedded one.
     let own = load(&[("METAXY_STORES__DEV__TYPE", "memory")]);
