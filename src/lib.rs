@@ -58,7 +58,10 @@
 //! | [`config`] | `metaxy.toml`, the environment, SQL options |
 //! | [`model`] | what a feature is: key, spec, graph, versions, plan; no DataFusion types |
 //! | [`hash`] | what is hashed and how: algorithms and the SQL functions |
-//! | [`update`] | the increment as a logical plan: parents, lineage, provenance, comparison |
+//! | [`update`] | the increment, described once: parents, lineage, provenance, comparison; its native plan |
+//! | `operators` | physical operators beside DataFusion's: the latest row per id |
+//! | `memory` | the in-memory executor: the same increment over Arrow columns |
+//! | `engine` | from a description to the executor that runs it |
 //! | [`store`] | where metadata lives: the trait, Delta Lake, memory, reads and writes |
 //! | [`catalog`] | how SQL sees a store |
 //! | `functions` | what a user can type in FROM: `resolve_update`, `files` |
@@ -69,10 +72,13 @@ pub mod catalog;
 pub mod cli;
 pub mod columns;
 pub mod config;
+mod engine;
 pub mod error;
 mod functions;
 pub mod hash;
+mod memory;
 pub mod model;
+mod operators;
 pub mod session;
 pub mod store;
 mod types;

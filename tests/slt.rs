@@ -23,8 +23,8 @@ use fixture::{Fixture, ROOT};
 
 /// What the files run over, also as labels of `onlyif` and `skipif`.
 const STORES: [&str; 2] = ["memory", "delta"];
-/// What computes increments, also as labels.
-const EXECUTORS: [&str; 1] = ["native"];
+/// What computes increments, also as labels: `engine_native`, `engine_memory`.
+const EXECUTORS: [&str; 2] = ["native", "memory"];
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let complete = std::env::args().any(|arg| arg == "--complete");
@@ -52,7 +52,7 @@ fn run(file: PathBuf, store: &'static str, executor: &'static str, complete: boo
         let fixture = Arc::new(Fixture::new(store, executor)?);
         let mut runner = Runner::new(|| Database::open(Arc::clone(&fixture)));
         runner.add_label(store);
-        runner.add_label(executor);
+        runner.add_label(&format!("engine_{executor}"));
         runner.with_column_validator(strict_column_validator);
         if complete {
             let (rows, text) = (default_validator, default_normalizer);

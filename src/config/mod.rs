@@ -1,5 +1,6 @@
 //! The configuration: `metaxy.toml`, what the environment puts over it, and the SQL session options.
 
+mod engine;
 mod env;
 mod expand;
 mod extend;
@@ -16,11 +17,10 @@ mod suggest;
 mod tree;
 mod typed;
 
+pub use engine::{EnginePreference, VersioningEngine};
 pub use env::Environment;
 pub use keys::known_keys;
-pub use model::{
-    Config, DataFusionConfig, DeltaLayout, StoreConfig, StoreKind, StoreOverrides, VersioningEngine,
-};
+pub use model::{Config, DataFusionConfig, DeltaLayout, StoreConfig, StoreKind, StoreOverrides};
 pub use read::project_problem;
 pub use secret::{LeftAlone, Secret, is_secret_key, redact};
 

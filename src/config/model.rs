@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf};
 
 use indexmap::IndexMap;
 
+use super::engine::VersioningEngine;
 use super::secret::{LeftAlone, Secret, redact};
 use crate::error::{MetaxyError, Result};
 
@@ -157,18 +158,6 @@ pub enum DeltaLayout {
     Nested,
     /// `a__b__c.delta`
     Flat,
-}
-
-/// Where an increment is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum VersioningEngine {
-    /// By the rules: the store's engine if it has one.
-    #[default]
-    Auto,
-    /// By DataFusion or the store's engine.
-    Native,
-    /// By the in-memory executor. Python's word for it is `polars`.
-    Memory,
 }
 
 #[cfg(test)]

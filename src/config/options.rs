@@ -5,8 +5,11 @@ use std::any::Any;
 use datafusion::common::{Result, config_err};
 use datafusion::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
 
+use super::engine::{EnginePreference, VersioningEngine};
+
 /// Names of all session options, without their prefix.
-pub const SESSION_OPTIONS: &[&str] = &["engine", "materialization_id", "strict_versions", "write_key"];
+pub const SESSION_OPTIONS: &[&str] =
+    &["engine", "materialization_id", "prefer_native", "strict_versions", "write_key"];
 
 /// What `SET metaxy.…` sets.
 ///
@@ -14,10 +17,12 @@ pub const SESSION_OPTIONS: &[&str] = &["engine", "materialization_id", "strict_v
 /// the prompt turns on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetaxyOptions {
-    /// Where increments are computed: `auto` or `native`.
-    pub engine: String,
+    /// Where increments are computed.
+    pub engine: VersioningEngine,
     /// The caller's run id, stored with every row that is written; empty for none.
     pub materialization_id: String,
+    /// `false` asks for the in-memory executor; `None` leaves it to the store's configuration.
+    pub prefer_native: Option<bool>,
     /// Whether versions that are NULL, empty or contain `|` are refused in writes.
     pub strict_versions: bool,
     /// The caller's key for the next write, which is skipped if a write with this key has happened; empty for none.
@@ -27,11 +32,19 @@ pub struct MetaxyOptions {
 impl Default for MetaxyOptions {
     fn default() -> Self {
         Self {
-            engine: "auto".into(),
+            engine: VersioningEngine::Auto,
             materialization_id: String::new(),
+            prefer_native: None,
             strict_versions: true,
             write_key: String::new(),
         }
+    }
+}
+
+impl MetaxyOptions {
+    /// What the session says about executors.
+    pub fn engine_preference(&self) -> EnginePreference {
+        EnginePreference { engine: Some(self.engine), prefer_native: self.prefer_native }
     }
 }
 
@@ -54,9 +67,19 @@ impl ExtensionOptions for MetaxyOptions {
 
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
         match key {
-            "engine" => match value.to_ascii_lowercase().as_str() {
-                engine @ ("auto" | "native") => self.engine = engine.to_owned(),
-                _ => return config_err!("metaxy.engine is {value:?}; it must be 'auto' or 'native'"),
+            "engine" => match value.parse() {
+                Ok(engine) => self.engine = engine,
+                Err(_) => {
+                    return config_err!(
+                        "metaxy.engine is {value:?}; it must be 'auto', 'native' or 'memory'"
+                    );
+                }
+            },
+            "prefer_native" => match value.to_ascii_lowercase().as_str() {
+                "true" => self.prefer_native = Some(true),
+                "false" => self.prefer_native = Some(false),
+                "" => self.prefer_native = None,
+                _ => return config_err!("metaxy.prefer_native is {value:?}; it must be true or false"),
             },
             "materialization_id" => self.materialization_id = value.to_owned(),
             "strict_versions" => match value.to_ascii_lowercase().as_str() {
@@ -82,11 +105,16 @@ impl ExtensionOptions for MetaxyOptions {
             description,
         };
         vec![
-            entry("engine", self.engine.clone(), "Where increments are computed: auto or native"),
+            entry("engine", self.engine.to_string(), "Where increments are computed: auto, native or memory"),
             entry(
                 "materialization_id",
                 self.materialization_id.clone(),
                 "Run id stored with every written row",
+            ),
+            entry(
+                "prefer_native",
+                self.prefer_native.map_or_else(String::new, |prefer| prefer.to_string()),
+                "false computes increments in memory; empty leaves it to the store",
             ),
             entry(
                 "strict_versions",

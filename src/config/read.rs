@@ -6,8 +6,9 @@ use glob::Pattern;
 use indexmap::IndexMap;
 
 use super::{
+    engine::VersioningEngine,
     keys::names_below,
-    model::{Config, DataFusionConfig, StoreOverrides, VersioningEngine},
+    model::{Config, DataFusionConfig, StoreOverrides},
     options::SESSION_OPTIONS,
     read_store::read_store,
     secret::LeftAlone,

@@ -1,8 +1,9 @@
 //! One store: `[stores.NAME]`, with `[ext.datafusion.stores.NAME]` over it.
 
 use super::{
+    engine::VersioningEngine,
     keys::names_below,
-    model::{DeltaLayout, StoreConfig, StoreKind, StoreOverrides, VersioningEngine},
+    model::{DeltaLayout, StoreConfig, StoreKind, StoreOverrides},
     secret::Secret,
     suggest::nearest,
     typed::Entry,

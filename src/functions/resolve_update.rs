@@ -12,6 +12,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuil
 use datafusion::sql::sqlparser::ast::{self, TableFactor};
 
 use super::arguments::{Arguments, as_text};
+use crate::config::EnginePreference;
 use crate::config::options::MetaxyOptions;
 use crate::error::MetaxyError;
 use crate::model::FeatureKey;
@@ -29,6 +30,7 @@ pub(super) const PARAMETERS: &[&str] = &[
     "engine",
     "store",
     "skip_comparison",
+    "prefer_native",
 ];
 
 pub(super) fn plan(
@@ -41,7 +43,7 @@ pub(super) fn plan(
     };
     let feature = arguments.required_text("feature")?;
     let options = context.context_provider().options();
-    check_engine(arguments, options)?;
+    let session = session_engine(options);
     let default = options.catalog.default_catalog.clone();
     let leaf_pushdown = options.optimizer.enable_leaf_expression_pushdown;
     let store = extension.store_or_default(arguments.text("store")?.as_deref(), &default)?;
@@ -49,6 +51,8 @@ pub(super) fn plan(
     let mut increment_options = IncrementOptions {
         samples: samples(arguments, context)?,
         skip_comparison: arguments.flag("skip_comparison")?,
+        engine: engine(arguments)?,
+        session,
         ..IncrementOptions::default()
     };
     Tables::new(&inputs, increment_options.samples.as_ref()).conditions(
@@ -65,13 +69,23 @@ pub(super) fn plan(
     LogicalPlanBuilder::from(plan).alias(super::RESOLVE_UPDATE)?.build()
 }
 
-fn check_engine(arguments: &Arguments, options: &ConfigOptions) -> Result<()> {
-    let session = options.extensions.get::<MetaxyOptions>().map_or("auto", |o| o.engine.as_str());
-    let engine = arguments.text("engine")?.unwrap_or_else(|| session.to_owned());
-    match engine.as_str() {
-        "auto" | "native" => Ok(()),
-        other => plan_err!("resolve_update: engine is {other:?}; it must be 'auto' or 'native'"),
-    }
+fn engine(arguments: &Arguments) -> Result<EnginePreference> {
+    let engine = match arguments.text("engine")? {
+        Some(name) => {
+            Some(name.parse().map_err(|error| MetaxyError::Invalid(format!("resolve_update: {error}")))?)
+        }
+        None => None,
+    };
+    let prefer_native = match arguments.get("prefer_native") {
+        Some(_) => Some(arguments.flag("prefer_native")?),
+        None => None,
+    };
+    Ok(EnginePreference { engine, prefer_native })
+}
+
+/// What the session says about executors.
+fn session_engine(options: &ConfigOptions) -> EnginePreference {
+    options.extensions.get::<MetaxyOptions>().map(MetaxyOptions::engine_preference).unwrap_or_default()
 }
 
 fn samples(arguments: &Arguments, context: &mut dyn RelationPlannerContext) -> Result<Option<LogicalPlan>> {

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::common::exec_err;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::SessionContext;
 
 use super::Extension;
 use super::insert_rule::InsertByName;
 use crate::catalog::StoreCatalog;
+use crate::engine::ExecuteIncrements;
 use crate::error::Result;
 use crate::functions::Functions;
 use crate::hash::{metaxy_hash, metaxy_hash_agg};
-use crate::update::LowerComparison;
 
 /// Adds stores to a [`SessionContext`].
 #[async_trait]
@@ -63,7 +62,7 @@ pub(super) fn attach(context: &SessionContext, extension: &Arc<Extension>) -> Re
             context.register_catalog(name, Arc::new(StoreCatalog::new(&store, extension, files)));
         }
     }
-    let done = context.state().optimizers().iter().any(|rule| rule.name() == LowerComparison.name());
+    let done = context.state().optimizers().iter().any(|rule| rule.name() == ExecuteIncrements::NAME);
     if !done {
         // Piece by piece: a state that is built anew forgets some of the host's settings.
         let options = extension.options().clone();
@@ -71,10 +70,20 @@ pub(super) fn attach(context: &SessionContext, extension: &Arc<Extension>) -> Re
         context.register_relation_planner(Arc::new(Functions::new(extension)))?;
         context.register_udf(metaxy_hash().as_ref().clone());
         context.register_udaf(metaxy_hash_agg().as_ref().clone());
-        context.add_optimizer_rule(Arc::new(LowerComparison));
+        context.add_optimizer_rule(Arc::new(execute_increments(extension)));
         context.add_analyzer_rule(Arc::new(InsertByName));
     }
     Ok(())
+}
+
+/// The rule that plans increments; what the user should hear of one goes to the extension's warnings.
+fn execute_increments(extension: &Arc<Extension>) -> ExecuteIncrements {
+    let extension = Arc::downgrade(extension);
+    ExecuteIncrements::new(move |notice| {
+        if let Some(extension) = extension.upgrade() {
+            extension.warn(notice);
+        }
+    })
 }
 
 impl SessionStateBuilderExt for SessionStateBuilder {
@@ -84,6 +93,7 @@ impl SessionStateBuilderExt for SessionStateBuilder {
         self.relation_planners().get_or_insert_default().push(Arc::new(Functions::new(extension)));
         self.scalar_functions().get_or_insert_default().push(metaxy_hash());
         self.aggregate_functions().get_or_insert_default().push(metaxy_hash_agg());
-        self.with_optimizer_rule(Arc::new(LowerComparison)).with_analyzer_rule(Arc::new(InsertByName))
+        self.with_optimizer_rule(Arc::new(execute_increments(extension)))
+            .with_analyzer_rule(Arc::new(InsertByName))
     }
 }

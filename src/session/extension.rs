@@ -133,6 +133,11 @@ impl Extension {
         self.warnings.take()
     }
 
+    /// Adds a message for the user.
+    pub(crate) fn warn(&self, message: &str) {
+        self.warnings.push(message);
+    }
+
     /// Names of all stores.
     pub fn store_names(&self) -> impl Iterator<Item = &str> {
         self.configs.keys().map(String::as_str)

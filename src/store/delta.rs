@@ -175,6 +175,10 @@ impl MetadataStore for DeltaStore {
         "delta"
     }
 
+    fn format(&self) -> &'static str {
+        "Delta Lake"
+    }
+
     fn location(&self) -> String {
         self.shown_root.clone()
     }

@@ -9,7 +9,6 @@ use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{LogicalPlan, col, ident, lit};
-use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
@@ -21,11 +20,13 @@ use super::{
     Warnings, WriteOptions, WriteReport,
 };
 use crate::columns::{INCREMENT, PROVENANCE};
-use crate::config::{StoreConfig, StoreKind};
+use crate::config::options::MetaxyOptions;
+use crate::config::{EnginePreference, StoreConfig, StoreKind};
+use crate::engine::ExecuteIncrements;
 use crate::error::{MetaxyError, Result};
 use crate::hash::{HashAlgorithm, HashSettings};
 use crate::model::{FeatureDefinition, FeatureGraph, FeatureKey};
-use crate::update::{IncrementInputs, IncrementOptions, LowerComparison, increment};
+use crate::update::{IncrementInputs, IncrementOptions, StoreEngine, increment};
 
 /// A named store with the features that are known in it.
 ///
@@ -38,6 +39,7 @@ pub struct Store {
     definitions: Vec<FeatureDefinition>,
     graph: RwLock<Option<Arc<FeatureGraph>>>,
     warnings: Warnings,
+    preference: EnginePreference,
 }
 
 impl Store {
@@ -55,7 +57,15 @@ impl Store {
             definitions,
             graph: RwLock::new(None),
             warnings: Warnings::default(),
+            preference: EnginePreference::default(),
         }
+    }
+
+    /// This store with a preference for an executor, as a configuration can give it.
+    #[must_use]
+    pub fn with_engine(mut self, preference: EnginePreference) -> Self {
+        self.preference = preference;
+        self
     }
 
     /// A store as the configuration describes it.
@@ -89,7 +99,10 @@ impl Store {
             warnings.push(warning);
         }
         let settings = HashSettings::new(algorithm, hash_length)?;
-        Ok(Self { warnings, ..Self::new(&config.name, backend, settings, definitions) })
+        let preference =
+            EnginePreference { engine: config.versioning_engine, prefer_native: config.prefer_native };
+        let store = Self::new(&config.name, backend, settings, definitions).with_engine(preference);
+        Ok(Self { warnings, ..store })
     }
 
     /// The store's name.
@@ -233,6 +246,7 @@ impl Store {
     ) -> Result<Option<f64>> {
         let definition = self.feature(feature).await?;
         let inputs = self.inputs(definition.key(), options.samples.is_some()).await?;
+        let options = &self.with_session(context, options);
         let count = async |options: &IncrementOptions| -> Result<f64> {
             let keys: Vec<_> = inputs.plan.comparison_columns.iter().map(ident).collect();
             let frame = self.frame(context, increment(&inputs, options)?);
@@ -257,16 +271,25 @@ impl Store {
     ) -> Result<DataFrame> {
         let definition = self.feature(feature).await?;
         let inputs = self.inputs(definition.key(), options.samples.is_some()).await?;
-        Ok(self.frame(context, increment(&inputs, options)?))
+        let options = self.with_session(context, options);
+        Ok(self.frame(context, increment(&inputs, &options)?))
+    }
+
+    /// The options with what the context's session says about executors, if it says anything.
+    fn with_session(&self, context: &SessionContext, options: &IncrementOptions) -> IncrementOptions {
+        let config = context.copied_config();
+        let session =
+            config.options().extensions.get::<MetaxyOptions>().map(MetaxyOptions::engine_preference);
+        IncrementOptions { session: session.unwrap_or(options.session), ..options.clone() }
     }
 
     /// A frame over the context's state, with the rule that increments need.
     fn frame(&self, context: &SessionContext, plan: LogicalPlan) -> DataFrame {
         let mut state = context.state();
-        if !state.optimizers().iter().any(|rule| rule.name() == LowerComparison.name()) {
-            state = SessionStateBuilder::new_from_existing(state)
-                .with_optimizer_rule(Arc::new(LowerComparison))
-                .build();
+        if !state.optimizers().iter().any(|rule| rule.name() == ExecuteIncrements::NAME) {
+            let warnings = self.warnings.clone();
+            let rule = ExecuteIncrements::new(move |notice| warnings.push(notice));
+            state = SessionStateBuilder::new_from_existing(state).with_optimizer_rule(Arc::new(rule)).build();
         }
         DataFrame::new(state, plan)
     }
@@ -341,7 +364,14 @@ impl Store {
         }
         let current = self.current_table(&plan.feature).await?;
         let current = current.exists().then(|| Arc::new(current) as Arc<dyn TableProvider>);
-        Ok(IncrementInputs { plan, settings: self.settings, parents, current })
+        let fallbacks = plan.parents.iter().map(|_| None).collect();
+        let engine = StoreEngine {
+            store: self.name.clone(),
+            format: self.backend.format(),
+            compute: self.backend.compute_engine(),
+            preference: self.preference,
+        };
+        Ok(IncrementInputs { plan, settings: self.settings, parents, fallbacks, current, engine })
     }
 
     pub(crate) fn not_found(&self, feature: &FeatureKey) -> MetaxyError {

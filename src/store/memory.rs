@@ -61,6 +61,10 @@ impl MetadataStore for MemoryStore {
         "memory"
     }
 
+    fn format(&self) -> &'static str {
+        "a store in memory"
+    }
+
     fn location(&self) -> String {
         "memory".into()
     }

@@ -6,7 +6,6 @@ mod delta_commit;
 mod delta_schema;
 mod delta_stage;
 mod handle;
-mod latest;
 mod memory;
 mod prepare;
 mod read;
@@ -33,7 +32,6 @@ use crate::model::FeatureKey;
 
 pub use delta::DeltaStore;
 pub use handle::Store;
-pub use latest::LatestExec;
 pub use memory::MemoryStore;
 pub use read::{FeatureVersions, ReadOptions};
 pub(crate) use system::feature_versions_schema;
@@ -49,6 +47,14 @@ pub use write::{WriteOptions, WriteReport};
 pub trait MetadataStore: Debug + Send + Sync {
     /// The kind of the store in one word, as in `type = "delta"`.
     fn kind(&self) -> &'static str;
+
+    /// What keeps the data, in the words of messages: `Delta Lake`.
+    fn format(&self) -> &'static str;
+
+    /// The engine that computes increments where the data is; storage formats have none.
+    fn compute_engine(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Where the store is, for messages; no secrets.
     fn location(&self) -> String;

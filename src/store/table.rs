@@ -10,6 +10,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, cast, col, lit};
@@ -19,7 +20,6 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 
-use super::latest::{LatestColumns, LatestExec};
 use super::write::FeatureSink;
 use super::{Store, StoredTable};
 use crate::columns::{
@@ -28,6 +28,7 @@ use crate::columns::{
 };
 use crate::error::MetaxyError;
 use crate::model::FeatureDefinition;
+use crate::operators::{LatestColumns, LatestExec};
 use crate::update::version_of;
 
 /// Which rows of a feature a table shows.
@@ -229,7 +230,10 @@ impl FeatureTable {
                 })
                 .collect::<Result<_>>()?,
         };
-        Ok(Arc::new(LatestExec::try_new(kept.plan()?, columns, self.view.deleted)?))
+        let limited = !matches!(state.runtime_env().memory_pool.memory_limit(), MemoryLimit::Infinite);
+        // Under a memory limit, sorting can spill and tables of ids can't.
+        let latest = if limited { LatestExec::try_new_sorted } else { LatestExec::try_new };
+        Ok(Arc::new(latest(kept.plan()?, columns, self.view.deleted)?))
     }
 
     fn gone(&self, column: &str) -> DataFusionError {

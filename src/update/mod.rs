@@ -1,16 +1,20 @@
-//! The increment as a logical plan: parents, lineage, provenance, comparison.
+//! The increment: parents, lineage, provenance, comparison.
 //!
-//! [`increment`] describes `resolve_update` once, over any table providers; DataFusion optimises and runs it. The
-//! parents are read once and compared once with the stored rows, and a query that asks for few columns reads few.
+//! [`increment`] describes `resolve_update` once, over any table providers, as a node of a logical plan. An executor
+//! takes the node's place: `native` turns it into joins and windows that DataFusion optimises and runs, the in-memory
+//! executor carries out the description itself. Both read the parents once and compare them once with the stored
+//! rows, and a query that asks for few columns reads few.
 
-mod comparison;
 mod current;
-mod expected;
+mod description;
+mod executor;
 mod filter;
 mod increment;
-mod lower;
+mod keys;
+mod native;
+mod node;
 mod parents;
-mod provenance;
+mod samples;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,12 +22,16 @@ use std::sync::Arc;
 use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
+use crate::config::EnginePreference;
 use crate::hash::HashSettings;
 use crate::model::{FeatureKey, FeaturePlan};
 
+pub(crate) use description::{Description, FieldSource, Part, StoredRows};
+pub use executor::{Engine, Executor, StoreEngine, choose};
 pub use increment::increment;
-pub use lower::LowerComparison;
-pub(crate) use parents::version_of;
+pub(crate) use native::native_plan;
+pub(crate) use node::{Increment, version_type};
+pub(crate) use parents::{plain, version_of};
 
 /// What an increment is computed from.
 #[derive(Debug, Clone)]
@@ -34,8 +42,29 @@ pub struct IncrementInputs {
     pub settings: HashSettings,
     /// For each parent its latest live rows; `None` for an optional parent that has no table.
     pub parents: Vec<Option<Arc<dyn TableProvider>>>,
+    /// For each parent the fallback store that it comes from; `None` for the store itself.
+    pub fallbacks: Vec<Option<String>>,
     /// The feature's own latest live rows; `None` when it was never written.
     pub current: Option<Arc<dyn TableProvider>>,
+    /// What the store says about executors.
+    pub engine: StoreEngine,
+}
+
+impl IncrementInputs {
+    /// The number of a parent's rows among the inputs of the expected side: required parents first, each kind in the
+    /// order of the spec. `None` if the parent has no table.
+    pub(crate) fn input_of(&self, parent: usize) -> Option<usize> {
+        self.present_parents().iter().position(|&present| present == parent)
+    }
+
+    /// The parents that have a table, required ones first.
+    pub(crate) fn present_parents(&self) -> Vec<usize> {
+        let present = (0..self.plan.parents.len()).filter(|&i| self.parents[i].is_some());
+        let (mut required, optional): (Vec<usize>, Vec<usize>) =
+            present.partition(|&i| !self.plan.parents[i].dep.optional);
+        required.extend(optional);
+        required
+    }
 }
 
 /// What a caller can ask of an increment.
@@ -53,30 +82,22 @@ pub struct IncrementOptions {
     pub stale_when: Vec<Expr>,
     /// Whether to call every expected sample new without looking at stored rows.
     pub skip_comparison: bool,
+    /// What this call says about the executor.
+    pub engine: EnginePreference,
+    /// What the session says about executors; where a session is at hand, its settings take the place of this.
+    pub session: EnginePreference,
 }
 
 /// Columns that exist only inside an increment's plan.
-mod internal {
-    /// TRUE in expected rows.
-    pub const EXPECTED: &str = "__metaxy_expected";
-    /// TRUE in stored rows.
-    pub const CURRENT: &str = "__metaxy_current";
-    /// Whether an expected row passes the filters on its parents.
-    pub const PASS: &str = "__metaxy_pass";
+pub(crate) mod internal {
     /// Whether a stored row passes the target filters.
     pub const TARGET: &str = "__metaxy_target";
-    /// Whether this one of several stored rows of a key passes the target filters.
-    pub const OWN_TARGET: &str = "__metaxy_own_target";
     /// Whether a staleness predicate holds on a stored row.
     pub const STALE: &str = "__metaxy_stale";
-    /// Smallest and greatest stored provenance of a comparison key, and whether one is NULL.
-    pub const SMALLEST: &str = "__metaxy_smallest";
-    /// See [`SMALLEST`].
-    pub const GREATEST: &str = "__metaxy_greatest";
-    /// See [`SMALLEST`].
-    pub const UNKNOWN: &str = "__metaxy_unknown";
-    /// 1 for the stored row that stands for its comparison key when several share it.
-    pub const RANK: &str = "__metaxy_rank";
+    /// The data versions that samples bring.
+    pub const DATA_VERSIONS: &str = "__metaxy_data_versions";
+    /// Whether a sample passes the filters given for it.
+    pub const PASS: &str = "__metaxy_pass";
 
     /// A parent's data version of one field.
     pub fn parent_version(parent: usize, struct_key: &str) -> String {
@@ -85,7 +106,12 @@ mod internal {
 
     /// Whether a parent's row passes the filters given for it.
     pub fn parent_pass(parent: usize) -> String {
-        format!("__metaxy_pass{parent}")
+        format!("{PASS}{parent}")
+    }
+
+    /// An id of a parent, by which the rows of a group are ordered.
+    pub fn parent_order(parent: usize, id: usize) -> String {
+        format!("__metaxy_order{parent}_{id}")
     }
 
     /// The provenance of one field.
@@ -96,5 +122,10 @@ mod internal {
     /// A column of the stored row, for orphaned samples.
     pub fn stored(column: &str) -> String {
         format!("__metaxy_stored_{column}")
+    }
+
+    /// An id of the stored rows that is no comparison column, by which the rows of a key are ordered.
+    pub fn stored_order(id: &str) -> String {
+        format!("__metaxy_id_{id}")
     }
 }

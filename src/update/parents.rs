@@ -1,4 +1,4 @@
-//! One parent's rows: filtered, renamed, reduced to what the spec selects, with its lineage applied.
+//! One parent's rows: filtered, renamed, reduced to what the spec selects.
 
 use std::sync::Arc;
 
@@ -7,25 +7,14 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::provider_as_source;
 use datafusion::functions::core::expr_fn::{coalesce, get_field};
-use datafusion::logical_expr::expr::WindowFunction;
-use datafusion::logical_expr::{
-    Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, WindowFrame, WindowFrameBound, WindowFrameUnits,
-    WindowFunctionDefinition, cast, lit, utils::conjunction,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, utils::conjunction};
 
+use super::description::{Aggregation, ExpectedInput};
 use super::filter::spec_filter;
 use super::{IncrementInputs, IncrementOptions, internal};
 use crate::columns::{DATA_VERSION_BY_FIELD, VERSION_COLUMNS, field_version, is_reserved};
 use crate::error::{MetaxyError, Result};
-use crate::hash::{HashSettings, metaxy_hash_agg};
 use crate::model::{FeatureKey, Lineage, ParentPlan};
-
-/// A parent's rows under unqualified names.
-pub(crate) struct ParentRows {
-    pub plan: LogicalPlan,
-    /// Columns that flow into the increment, comparison columns among them.
-    pub user_columns: Vec<String>,
-}
 
 /// An unqualified column, with its case kept.
 pub(crate) fn plain(name: impl Into<String>) -> Expr {
@@ -48,12 +37,13 @@ pub(crate) fn version_of(column: Expr, data_type: &DataType, struct_key: &str) -
     }
 }
 
-/// The rows of parent number `index`, or `None` when an optional parent has no table.
+/// The rows of parent number `index` under unqualified names, and what they are; `None` when an optional parent has
+/// no table.
 pub(crate) fn parent_rows(
     inputs: &IncrementInputs,
     options: &IncrementOptions,
     index: usize,
-) -> Result<Option<ParentRows>> {
+) -> Result<Option<(LogicalPlan, ExpectedInput)>> {
     let parent = &inputs.plan.parents[index];
     let Some(provider) = &inputs.parents[index] else {
         return Ok(None);
@@ -63,25 +53,54 @@ pub(crate) fn parent_rows(
     let keys = inputs.plan.parent_struct_keys(index);
     let mut conditions = options.filters.get(&parent.dep.feature).cloned().unwrap_or_default();
     conditions.extend(options.global_filters.iter().filter(|f| has_columns(f, &schema)).cloned());
-    let filtered = !conditions.is_empty();
+    let pass = (!conditions.is_empty()).then(|| internal::parent_pass(index));
     let (plan, columns) = renamed(&feature.key, parent, provider, &keys, index, conjunction(conditions))?;
     let mut builder = LogicalPlanBuilder::from(plan);
     for text in parent.dep.filters.iter().flatten() {
         let filter = spec_filter(text, builder.schema(), &feature.key, &parent.dep.feature)?;
         builder = builder.filter(filter)?;
     }
-    if let Lineage::Aggregation { .. } = &parent.dep.lineage {
-        let groups = parent.input_id_columns(&feature.id_columns);
-        require(&columns, &groups, inputs, parent, "aggregates on")?;
-        builder = aggregated(builder, parent, &groups, &keys, index, inputs.settings)?;
-    }
+    let aggregation = aggregation(inputs, parent, &columns, &keys, index)?;
     let user_columns = selected(parent, &columns, &feature.id_columns, inputs)?;
-    let mut exprs: Vec<Expr> = user_columns.iter().map(plain).collect();
-    exprs.extend(keys.iter().map(|key| plain(internal::parent_version(index, key))));
-    if filtered {
-        exprs.push(plain(internal::parent_pass(index)));
+    let versions: Vec<String> = keys.iter().map(|key| internal::parent_version(index, key)).collect();
+    let mut exprs: Vec<Expr> = user_columns.iter().chain(&versions).chain(&pass).map(plain).collect();
+    if let Some(aggregation) = &aggregation {
+        let ids = parent.renamed_id_columns();
+        exprs.extend(ids.iter().zip(&aggregation.order).map(|(id, name)| plain(id).alias(name)));
     }
-    Ok(Some(ParentRows { plan: builder.project(exprs)?.build()?, user_columns }))
+    let comparison = &inputs.plan.comparison_columns;
+    let ids = parent.renamed_id_columns();
+    let input = ExpectedInput {
+        optional: parent.dep.optional,
+        unique: matches!(parent.dep.lineage, Lineage::Identity)
+            && ids.len() == comparison.len()
+            && ids.iter().all(|id| comparison.contains(id)),
+        user_columns,
+        pass,
+        versions,
+        aggregation,
+    };
+    Ok(Some((builder.project(exprs)?.build()?, input)))
+}
+
+/// N:1 lineage, where any version of the parent is needed at all.
+fn aggregation(
+    inputs: &IncrementInputs,
+    parent: &ParentPlan,
+    columns: &[String],
+    keys: &[String],
+    index: usize,
+) -> Result<Option<Aggregation>> {
+    let Lineage::Aggregation { .. } = &parent.dep.lineage else {
+        return Ok(None);
+    };
+    let groups = parent.input_id_columns(&inputs.plan.feature.spec.id_columns);
+    require(columns, &groups, inputs, parent, "aggregates on")?;
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let order = (0..parent.renamed_id_columns().len()).map(|id| internal::parent_order(index, id)).collect();
+    Ok(Some(Aggregation { groups, order }))
 }
 
 /// A condition meant for every table only applies to those that have its columns.
@@ -140,55 +159,6 @@ fn renamed(
         .project(exprs)?
         .build()?;
     Ok((plan, columns))
-}
-
-/// Gives every row of a group the hash of the group's versions, in the order of all the parent's ids.
-fn aggregated(
-    builder: LogicalPlanBuilder,
-    parent: &ParentPlan,
-    groups: &[String],
-    keys: &[String],
-    index: usize,
-    settings: HashSettings,
-) -> Result<LogicalPlanBuilder> {
-    let frame = WindowFrame::new_bounds(
-        WindowFrameUnits::Rows,
-        WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
-        WindowFrameBound::Following(ScalarValue::UInt64(None)),
-    );
-    let length = i64::try_from(settings.length).unwrap_or(i64::MAX);
-    let grouped = |key: &String| format!("{}_group", internal::parent_version(index, key));
-    let windows = keys
-        .iter()
-        .map(|key| {
-            let function = WindowFunctionDefinition::AggregateUDF(metaxy_hash_agg());
-            let arguments = vec![
-                lit(settings.algorithm.name()),
-                lit(length),
-                plain(internal::parent_version(index, key)),
-            ];
-            Ok(Expr::from(WindowFunction::new(function, arguments))
-                .partition_by(groups.iter().map(plain).collect())
-                .order_by(parent.renamed_id_columns().iter().map(|id| plain(id).sort(true, true)).collect())
-                .window_frame(frame.clone())
-                .build()?
-                .alias(grouped(key)))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    if windows.is_empty() {
-        return Ok(builder);
-    }
-    let versions: Vec<String> = keys.iter().map(|key| internal::parent_version(index, key)).collect();
-    let before: Vec<String> = builder.schema().fields().iter().map(|f| f.name().clone()).collect();
-    let builder = builder.window(windows)?;
-    let exprs: Vec<Expr> = before
-        .iter()
-        .map(|name| match versions.iter().position(|v| v == name) {
-            Some(at) => plain(grouped(&keys[at])).alias(name),
-            None => plain(name),
-        })
-        .collect();
-    Ok(builder.project(exprs)?)
 }
 
 /// The columns that the spec's `select` lets through, and those that the join needs.

@@ -8,14 +8,16 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, BooleanBufferBuilder, RecordBatch};
 use datafusion::arrow::buffer::BooleanBuffer;
-use datafusion::arrow::compute::{cast, filter_record_batch};
+use datafusion::arrow::compute::{SortOptions, cast, filter_record_batch};
 use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit, TimestampMicrosecondType, UInt64Type};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::{
+    EquivalenceProperties, LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalSortExpr,
+};
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
@@ -27,6 +29,8 @@ use datafusion::physical_plan::{
     ReplaceChildrenOptions,
 };
 use futures::{StreamExt, TryStreamExt};
+
+use super::latest_sorted::latest_of_sorted;
 
 /// Where the operator finds what it needs in its input; all are column indices.
 #[derive(Debug, Clone)]
@@ -50,6 +54,8 @@ pub struct LatestExec {
     input: Arc<dyn ExecutionPlan>,
     columns: LatestColumns,
     keep_deleted: bool,
+    /// Whether the input is sorted by id, so that no more than one id has to be held.
+    sorted: bool,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
@@ -64,21 +70,61 @@ impl LatestExec {
         columns: LatestColumns,
         keep_deleted: bool,
     ) -> Result<Self> {
+        Self::build(input, columns, keep_deleted, false)
+    }
+
+    /// As [`try_new`](Self::try_new), over rows sorted by id: DataFusion's sort spills, this operator's tables can't.
+    ///
+    /// # Errors
+    /// As [`try_new`](Self::try_new).
+    pub fn try_new_sorted(
+        input: Arc<dyn ExecutionPlan>,
+        columns: LatestColumns,
+        keep_deleted: bool,
+    ) -> Result<Self> {
+        Self::build(input, columns, keep_deleted, true)
+    }
+
+    fn build(
+        input: Arc<dyn ExecutionPlan>,
+        columns: LatestColumns,
+        keep_deleted: bool,
+        sorted: bool,
+    ) -> Result<Self> {
         let schema = Arc::new(input.schema().project(&columns.output)?);
         let partitioning = output_partitioning(input.output_partitioning(), &columns, &schema);
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema),
-            partitioning,
-            EmissionType::Final,
-            Boundedness::Bounded,
-        );
+        let mut equivalences = EquivalenceProperties::new(Arc::clone(&schema));
+        if sorted {
+            let ids =
+                columns.ids.iter().map_while(|id| columns.output.iter().position(|column| column == id));
+            equivalences
+                .add_ordering(ids.map(|at| ascending(Arc::new(Column::new(schema.field(at).name(), at)))));
+        }
+        let emission = if sorted { EmissionType::Incremental } else { EmissionType::Final };
+        let properties = PlanProperties::new(equivalences, partitioning, emission, Boundedness::Bounded);
         Ok(Self {
             input,
             columns,
             keep_deleted,
+            sorted,
             metrics: ExecutionPlanMetricsSet::new(),
             properties: Arc::new(properties),
         })
+    }
+
+    /// What is reduced to its latest rows.
+    pub fn input(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.input
+    }
+
+    /// Where the operator finds what it needs.
+    pub fn columns(&self) -> &LatestColumns {
+        &self.columns
+    }
+
+    /// Whether a latest row is kept even if it is a deletion.
+    pub fn keeps_deleted(&self) -> bool {
+        self.keep_deleted
     }
 
     fn id_exprs(&self) -> Vec<Arc<dyn PhysicalExpr>> {
@@ -89,6 +135,11 @@ impl LatestExec {
             .map(|&i| Arc::new(Column::new(schema.field(i).name(), i)) as Arc<dyn PhysicalExpr>)
             .collect()
     }
+}
+
+/// The order in which DataFusion's sort-merge join wants its inputs.
+fn ascending(column: Arc<dyn PhysicalExpr>) -> PhysicalSortExpr {
+    PhysicalSortExpr::new(column, SortOptions::default())
 }
 
 /// Rows stay in their partition, so a hash partitioning on columns that are given out holds for the output too.
@@ -115,7 +166,10 @@ impl DisplayAs for LatestExec {
         let ids = self.columns.ids.iter().map(|&i| schema.field(i).name().as_str()).collect::<Vec<_>>();
         match t {
             DisplayFormatType::TreeRender => write!(f, "by={}", ids.join(", ")),
-            _ => write!(f, "LatestExec: by=[{}]", ids.join(", ")),
+            _ => {
+                write!(f, "LatestExec: by=[{}]", ids.join(", "))?;
+                if self.sorted { write!(f, ", sorted") } else { Ok(()) }
+            }
         }
     }
 }
@@ -137,6 +191,11 @@ impl ExecutionPlan for LatestExec {
         InputDistributionRequirements::new(vec![Distribution::KeyPartitioned(self.id_exprs())])
     }
 
+    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
+        let order = LexOrdering::new(self.id_exprs().into_iter().map(ascending)).filter(|_| self.sorted);
+        vec![order.map(|order| OrderingRequirements::new(order.into()))]
+    }
+
     fn apply_expressions(
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
@@ -154,7 +213,7 @@ impl ExecutionPlan for LatestExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let [input] = <[Arc<dyn ExecutionPlan>; 1]>::try_from(children)
             .map_err(|c| datafusion::common::internal_datafusion_err!("LatestExec: {} inputs", c.len()))?;
-        Ok(Arc::new(Self::try_new(input, self.columns.clone(), self.keep_deleted)?))
+        Ok(Arc::new(Self::build(input, self.columns.clone(), self.keep_deleted, self.sorted)?))
     }
 
     fn with_new_children(
@@ -168,6 +227,12 @@ impl ExecutionPlan for LatestExec {
         let input = self.input.execute(partition, Arc::clone(&context))?;
         let reservation =
             MemoryConsumer::new(format!("LatestExec[{partition}]")).register(context.memory_pool());
+        if self.sorted {
+            let metrics = BaselineMetrics::new(&self.metrics, partition);
+            let (ids, columns) = (self.id_exprs(), self.columns.clone());
+            let stream = latest_of_sorted(input, ids, columns, self.keep_deleted, reservation, metrics);
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)));
+        }
         let ids = Arc::new(self.input.schema().project(&self.columns.ids)?);
         let state = Latest {
             columns: self.columns.clone(),
@@ -255,7 +320,7 @@ impl Latest {
         let ids: Vec<_> = self.columns.ids.iter().map(|&i| Arc::clone(batch.column(i))).collect();
         let before = self.groups.size();
         self.groups.intern(&ids, groups)?;
-        let times = self.times(batch)?;
+        let times = latest_times(batch, &self.columns)?;
         let orders = match self.columns.row_order {
             Some(i) => batch.column(i).as_primitive_opt::<UInt64Type>().cloned(),
             None => None,
@@ -304,28 +369,29 @@ impl Latest {
         }
         Ok(())
     }
+}
 
-    /// `coalesce(deleted_at, updated_at)` in microseconds, NULL as the smallest number.
-    fn times(&self, batch: &RecordBatch) -> Result<Option<Vec<i64>>> {
-        let mut times: Option<Vec<i64>> = None;
-        for index in [self.columns.updated_at, self.columns.deleted_at].into_iter().flatten() {
-            let column = batch.column(index);
-            if column.null_count() == column.len() {
-                continue;
-            }
-            let micros = cast(column, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
-            let micros = micros.as_primitive::<TimestampMicrosecondType>();
-            match &mut times {
-                None => times = Some(micros.iter().map(|t| t.unwrap_or(i64::MIN)).collect()),
-                Some(times) => {
-                    for (time, value) in times.iter_mut().zip(micros.iter()) {
-                        if let Some(value) = value {
-                            *time = value;
-                        }
+/// `coalesce(deleted_at, updated_at)` of each row in microseconds, NULL as the smallest number; `None` when no row has
+/// a time.
+pub(crate) fn latest_times(batch: &RecordBatch, columns: &LatestColumns) -> Result<Option<Vec<i64>>> {
+    let mut times: Option<Vec<i64>> = None;
+    for index in [columns.updated_at, columns.deleted_at].into_iter().flatten() {
+        let column = batch.column(index);
+        if column.null_count() == column.len() {
+            continue;
+        }
+        let micros = cast(column, &DataType::Timestamp(TimeUnit::Microsecond, None))?;
+        let micros = micros.as_primitive::<TimestampMicrosecondType>();
+        match &mut times {
+            None => times = Some(micros.iter().map(|t| t.unwrap_or(i64::MIN)).collect()),
+            Some(times) => {
+                for (time, value) in times.iter_mut().zip(micros.iter()) {
+                    if let Some(value) = value {
+                        *time = value;
                     }
                 }
             }
         }
-        Ok(times)
     }
+    Ok(times)
 }

@@ -1,0 +1,107 @@
+//! Planning parts of a query while the query itself is being planned.
+
+use std::sync::Arc;
+
+use datafusion::catalog::Session;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result, plan_datafusion_err};
+use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::MemoryLimit;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
+
+use crate::operators::GroupWindowExec;
+
+/// Plans with the settings and the planner of a session.
+pub(super) struct Planner {
+    /// The session without its physical optimizer, which sees the whole plan later.
+    state: SessionState,
+    physical_rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
+    limited: bool,
+}
+
+impl Planner {
+    pub(super) fn new(session: &dyn Session) -> Result<Self> {
+        let Some(state) = session.as_any().downcast_ref::<SessionState>() else {
+            return Err(plan_datafusion_err!(
+                "increments can only be planned in a SessionState of DataFusion"
+            ));
+        };
+        let limit = session.runtime_env().memory_pool.memory_limit();
+        Ok(Self {
+            physical_rules: state.physical_optimizers().to_vec(),
+            state: SessionStateBuilder::new_from_existing(state.clone())
+                .with_physical_optimizer_rules(Vec::new())
+                .build(),
+            limited: !matches!(limit, MemoryLimit::Infinite),
+        })
+    }
+
+    /// Whether queries of the session may only use so much memory.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limited
+    }
+
+    /// In how many partitions the session works.
+    pub(super) fn partitions(&self) -> usize {
+        self.state.config().target_partitions()
+    }
+
+    /// A part of the query, for the session's physical optimizer to go over.
+    pub(super) async fn unoptimized(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        self.state.create_physical_plan(plan).await
+    }
+
+    /// The native plan of an increment. Under a memory limit it has operators that spill.
+    pub(super) async fn native(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        if self.limited { self.spilling(plan).await } else { self.unoptimized(plan).await }
+    }
+
+    /// A plan for itself, not to be gone over by anybody else, in as many partitions as asked for.
+    pub(super) async fn streaming(
+        &self,
+        plan: &LogicalPlan,
+        partitions: usize,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut plan = self.spilling(plan).await?;
+        for rule in &self.physical_rules {
+            plan = rule.optimize(plan, self.state.config_options())?;
+        }
+        if plan.output_partitioning().partition_count() == partitions {
+            return Ok(plan);
+        }
+        if partitions == 1 {
+            return Ok(Arc::new(CoalescePartitionsExec::new(plan)));
+        }
+        Ok(Arc::new(RepartitionExec::try_new(plan, Partitioning::RoundRobinBatch(partitions))?))
+    }
+
+    /// Hash joins and window operators hold their input in memory: sort-merge joins and windows over one group at a
+    /// time take their place.
+    async fn spilling(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut config = self.state.config().clone();
+        config.options_mut().optimizer.prefer_hash_join = false;
+        // DataFusion plans sort-merge joins only where it could work in several partitions.
+        let partitions = config.target_partitions().max(2);
+        let config = config.with_target_partitions(partitions).with_repartition_joins(true);
+        let state = SessionStateBuilder::new_from_existing(self.state.clone()).with_config(config).build();
+        let plan = state.create_physical_plan(plan).await?;
+        Ok(plan.transform_up(|node| Ok(Transformed::yes(GroupWindowExec::in_place_of(node))))?.data)
+    }
+
+    /// The rows of a plan that meet a condition.
+    pub(super) fn filtered(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        condition: Expr,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = DFSchema::try_from(plan.schema().as_ref().clone())?;
+        let condition = self.state.create_physical_expr(condition, &schema)?;
+        Ok(Arc::new(FilterExec::try_new(condition, plan)?))
+    }
+}

@@ -1,0 +1,61 @@
+//! The stored rows of a key, as the comparison sees them.
+
+use datafusion::arrow::array::Array;
+
+use super::chunk::Chunk;
+use super::plan::{Plan, STALE_FLAG, STORED_PROVENANCE, TARGET_FLAG};
+use super::rows::{Row, Side};
+use crate::update::StoredRows;
+
+/// The stored side of a partition.
+pub(super) struct Stored<'a> {
+    chunks: &'a [Chunk],
+    side: &'a Side,
+    /// Whether the stored rows of a key are one orphan.
+    together: bool,
+}
+
+impl<'a> Stored<'a> {
+    pub(super) fn new(plan: &Plan, chunks: &'a [Chunk], side: &'a Side) -> Self {
+        Self { chunks, side, together: plan.rows != StoredRows::Ranked }
+    }
+
+    pub(super) fn has(&self, key: usize) -> bool {
+        !self.side.positions(key).is_empty()
+    }
+
+    fn rows(&self, key: usize) -> impl Iterator<Item = Row> + '_ {
+        self.side.positions(key).map(|position| self.side.at(position))
+    }
+
+    fn flag(&self, row: Row, flag: usize) -> bool {
+        self.chunks[row.chunk()].flags[flag].value(row.row())
+    }
+
+    /// Whether a sample that is stored has to be computed again: any of its rows passes the target filters, and any
+    /// differs, has no provenance or meets a staleness predicate. An expected provenance that is NULL always differs.
+    pub(super) fn is_stale(&self, key: usize, provenance: Option<&str>) -> bool {
+        self.rows(key).any(|row| self.flag(row, TARGET_FLAG))
+            && (provenance.is_none()
+                || self.rows(key).any(|row| {
+                    let stored = &self.chunks[row.chunk()].texts[STORED_PROVENANCE];
+                    stored.is_null(row.row())
+                        || Some(stored.value(row.row())) != provenance
+                        || self.flag(row, STALE_FLAG)
+                }))
+    }
+
+    /// The orphans of a key that nothing is expected of: rows that pass the target filters, the children of one parent
+    /// together.
+    pub(super) fn orphans(&self, key: usize, mut each: impl FnMut(Row)) {
+        if self.together {
+            if self.rows(key).any(|row| self.flag(row, TARGET_FLAG))
+                && let Some(first) = self.rows(key).next()
+            {
+                each(first);
+            }
+            return;
+        }
+        self.rows(key).filter(|&row| self.flag(row, TARGET_FLAG)).for_each(each);
+    }
+}

@@ -1,0 +1,265 @@
+//! The operator: collects its inputs, works out the answer once, and gives it out in as many partitions as asked for.
+
+use std::fmt::{self, Formatter};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::runtime::JoinSet;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result, internal_datafusion_err};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+    ReplaceChildrenOptions,
+};
+use futures::future::{BoxFuture, FutureExt, Shared};
+use futures::{StreamExt, TryStreamExt};
+
+use super::answer::{Answer, Found};
+use super::collect::{collect, divide, finished};
+use super::input::Input;
+use super::partition::Partitioner;
+use super::plan::Plan;
+use super::resolve::resolve;
+use crate::update::Description;
+
+/// What runs instead when the inputs do not fit into memory.
+#[derive(Clone)]
+pub(crate) struct Streaming {
+    /// The same answer from operators that can spill, in as many partitions.
+    pub plan: Arc<dyn ExecutionPlan>,
+    /// Tells the user.
+    pub notice: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl fmt::Debug for Streaming {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streaming").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+type Outcome = Result<Arc<(Answer, MemoryReservation)>, Arc<DataFusionError>>;
+type Running = Shared<BoxFuture<'static, Outcome>>;
+
+/// The in-memory executor as an operator. Its inputs are what [`Input::plan`] reads.
+#[derive(Debug)]
+pub(crate) struct InMemoryExec {
+    plan: Arc<Plan>,
+    inputs: Vec<Input>,
+    streaming: Option<Streaming>,
+    /// The work, shared by all partitions of the output, and how many of them have asked for it.
+    running: Mutex<(Option<Running>, usize)>,
+    metrics: ExecutionPlanMetricsSet,
+    properties: Arc<PlanProperties>,
+}
+
+impl InMemoryExec {
+    /// The increment's columns in `schema`, from inputs that have the columns of
+    /// [`needed_columns`](super::needed_columns).
+    pub(crate) fn try_new(
+        description: Arc<Description>,
+        schema: SchemaRef,
+        inputs: Vec<Input>,
+        streaming: Option<Streaming>,
+        partitions: usize,
+    ) -> Result<Self> {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(Arc::clone(&schema)),
+            Partitioning::UnknownPartitioning(partitions.max(1)),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        Ok(Self {
+            plan: Arc::new(Plan::try_new(description, schema)?),
+            inputs,
+            streaming,
+            running: Mutex::default(),
+            metrics: ExecutionPlanMetricsSet::new(),
+            properties: Arc::new(properties),
+        })
+    }
+
+    fn partitions(&self) -> usize {
+        self.properties.partitioning.partition_count()
+    }
+
+    fn start(&self, context: &Arc<TaskContext>) -> Running {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = match &running.0 {
+            Some(work) => work.clone(),
+            None => {
+                let work = run(Arc::clone(&self.plan), self.inputs.clone(), Arc::clone(context));
+                work.map(|outcome| outcome.map_err(Arc::new)).boxed().shared()
+            }
+        };
+        running.1 += 1;
+        // The last one takes the work along, so that memory is free when the streams are done.
+        let last = running.1 == self.partitions();
+        *running = if last { (None, 0) } else { (Some(work.clone()), running.1) };
+        work
+    }
+}
+
+/// Reads, divides and compares.
+async fn run(
+    plan: Arc<Plan>,
+    inputs: Vec<Input>,
+    context: Arc<TaskContext>,
+) -> Result<Arc<(Answer, MemoryReservation)>> {
+    let cores = context.session_config().target_partitions().max(1);
+    let collected = Arc::new(collect(&plan, &inputs, &context).await?);
+    let partitioner = Partitioner::new(collected.rows(), cores);
+    let divided = Arc::new(divide(&collected, &inputs, partitioner, cores).await?);
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut tasks: JoinSet<Result<Vec<(usize, Found)>>> = JoinSet::new();
+    let reservation = MemoryConsumer::new("IncrementExec[answer]").register(context.memory_pool());
+    let reservation = Arc::new(reservation);
+    for _ in 0..cores.min(partitioner.partitions()) {
+        let (plan, collected, divided) = (Arc::clone(&plan), Arc::clone(&collected), Arc::clone(&divided));
+        let (next, reservation) = (Arc::clone(&next), Arc::clone(&reservation));
+        tasks.spawn(async move {
+            let mut found = Vec::new();
+            loop {
+                let partition = next.fetch_add(1, Ordering::Relaxed);
+                if partition >= partitioner.partitions() {
+                    return Ok(found);
+                }
+                let part = resolve(&plan, &collected, &divided, partition);
+                reservation.try_grow(part.size())?;
+                found.push((partition, part));
+                // A statement that is cancelled stops here.
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    let mut found = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        found.extend(finished(done)?);
+    }
+    found.sort_by_key(|(partition, _)| *partition);
+    let found = found.into_iter().map(|(_, found)| found).collect();
+    let reservation = Arc::into_inner(reservation)
+        .ok_or_else(|| internal_datafusion_err!("increment: a task still runs"))?;
+    Ok(Arc::new((Answer::try_new(plan, collected, found)?, reservation)))
+}
+
+impl DisplayAs for InMemoryExec {
+    fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
+        let Description { feature, executor, .. } = self.plan.description.as_ref();
+        match t {
+            DisplayFormatType::TreeRender => {
+                writeln!(f, "engine={}", executor.engine)?;
+                write!(f, "reason={}", executor.reason)
+            }
+            _ => write!(
+                f,
+                "IncrementExec: feature={feature}, engine={}, reason={}",
+                executor.engine, executor.reason
+            ),
+        }
+    }
+}
+
+impl ExecutionPlan for InMemoryExec {
+    fn name(&self) -> &'static str {
+        "IncrementExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        self.inputs.iter().map(|input| &input.plan).collect()
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false; self.inputs.len()]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let inputs = self.inputs.iter().zip(children).map(|(input, plan)| input.over(plan)).collect();
+        Ok(Arc::new(Self {
+            plan: Arc::clone(&self.plan),
+            inputs,
+            streaming: self.streaming.clone(),
+            running: Mutex::default(),
+            metrics: ExecutionPlanMetricsSet::new(),
+            properties: Arc::clone(&self.properties),
+        }))
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let running = self.start(&context);
+        let (partitions, batch_size) = (self.partitions(), context.session_config().batch_size());
+        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let streaming = self.streaming.clone();
+        let feature = self.plan.description.feature.to_string();
+        let stream = async move {
+            let answer = match running.await {
+                Ok(answer) => answer,
+                Err(error) => return instead(error, streaming, &feature, partition, context),
+            };
+            let pieces = answer.0.pieces(batch_size).into_iter().enumerate();
+            let own: Vec<_> =
+                pieces.filter(|(i, _)| i % partitions == partition).map(|(_, piece)| piece).collect();
+            let batches = futures::stream::iter(own).map(move |(part, rows)| {
+                let _timer = metrics.elapsed_compute().timer();
+                let batch = answer.0.batch(part, rows)?;
+                metrics.record_output(batch.num_rows());
+                Ok(batch)
+            });
+            Ok(batches.boxed())
+        };
+        let stream = futures::stream::once(stream).try_flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}
+
+/// The streaming plan in place of inputs that did not fit into memory; any other error is passed on.
+fn instead(
+    error: Arc<DataFusionError>,
+    streaming: Option<Streaming>,
+    feature: &str,
+    partition: usize,
+    context: Arc<TaskContext>,
+) -> Result<futures::stream::BoxStream<'static, Result<datafusion::arrow::array::RecordBatch>>> {
+    let exhausted = matches!(error.find_root(), DataFusionError::ResourcesExhausted(_));
+    match streaming {
+        Some(Streaming { plan, notice }) if exhausted => {
+            notice(&format!(
+                "the increment of {feature} does not fit into the memory limit; the streaming plan computes it"
+            ));
+            Ok(plan.execute(partition, context)?.boxed())
+        }
+        _ => Err(DataFusionError::Shared(error)),
+    }
+}

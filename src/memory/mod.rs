@@ -1,0 +1,25 @@
+//! The in-memory executor: an increment over Arrow columns, in one pass and on all cores.
+//!
+//! The inputs' rows are collected as they arrive from the scans (whose pushdown stays), each with a 128-bit key. Keys
+//! are divided over partitions; within one, a hash table numbers the keys, and arrays over these numbers hold each
+//! input's latest row. Expected rows are hashed and compared where they meet; only rows of the answer are noted, by
+//! their place, and user columns are gathered at the end, as far as the query asks for them.
+
+mod aggregate;
+mod answer;
+mod chunk;
+mod collect;
+mod compare;
+mod exec;
+mod input;
+mod keys;
+mod latest;
+mod partition;
+mod plan;
+mod provenance;
+mod resolve;
+mod rows;
+
+pub(crate) use exec::{InMemoryExec, Streaming};
+pub(crate) use input::Input;
+pub(crate) use plan::needed_columns;

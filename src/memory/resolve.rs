@@ -1,0 +1,205 @@
+//! One partition of the increment: its keys numbered, its rows brought together and compared.
+
+use std::collections::HashSet;
+
+use super::aggregate::{Groups, compare};
+use super::answer::Found;
+use super::chunk::Chunk;
+use super::collect::{Collected, Divided};
+use super::compare::Stored;
+use super::latest::Latest;
+use super::partition::Numbers;
+use super::plan::{PASS_FLAG, Plan};
+use super::provenance::Provenance;
+use super::rows::{Row, Side};
+
+/// The rows of a partition, by the numbers of their keys.
+struct Partition<'a> {
+    plan: &'a Plan,
+    chunks: &'a [Vec<Chunk>],
+    sides: Vec<Side>,
+    groups: Vec<Option<Groups>>,
+    keys: usize,
+    /// Keys that have a NULL in them; a join finds no partner for them.
+    null_keys: HashSet<u32>,
+}
+
+/// Compares the rows of one partition.
+pub(super) fn resolve(plan: &Plan, collected: &Collected, divided: &[Divided], partition: usize) -> Found {
+    let mut found = Found::new(plan);
+    let mut provenance = Provenance::new(plan);
+    let partition = Partition::new(plan, &collected.chunks, divided, partition);
+    let stored =
+        plan.current().map(|input| Stored::new(plan, &collected.chunks[input], &partition.sides[input]));
+    let mut expected = vec![None; plan.expected()];
+    for key in 0..partition.keys {
+        let mut met = false;
+        partition.for_each_expected(key, &mut expected, |positions| {
+            met = true;
+            partition.classify(key, positions, stored.as_ref(), &mut provenance, &mut found);
+        });
+        if let Some(stored) = &stored
+            && !met
+        {
+            stored.orphans(key, |row| found.orphaned(row));
+        }
+    }
+    found
+}
+
+impl<'a> Partition<'a> {
+    fn new(plan: &'a Plan, chunks: &'a [Vec<Chunk>], divided: &[Divided], partition: usize) -> Self {
+        let rows = |input: usize| divided[input].iter().flat_map(move |task| &task[partition]).copied();
+        let most = (0..divided.len()).map(|input| rows(input).count()).max().unwrap_or_default();
+        let mut numbers = Numbers::with_capacity(most);
+        let mut null_keys = HashSet::new();
+        let mut number = |chunks: &[Chunk], row: Row| {
+            let chunk = &chunks[row.chunk()];
+            let number = numbers.number(chunk.keys[row.row()]);
+            if chunk.has_null_key(row.row()) {
+                null_keys.insert(number);
+            }
+            number
+        };
+        let mut sides = Vec::new();
+        let mut many = Vec::new();
+        for (input, layout) in plan.layouts.iter().enumerate() {
+            let chunks = &chunks[input];
+            if layout.unique {
+                let mut latest = Latest::new(chunks, 0);
+                rows(input).for_each(|row| latest.offer(number(chunks, row), row));
+                sides.push(Side::One(latest.rows()));
+            } else {
+                let numbered: Vec<(u32, Row)> = rows(input).map(|row| (number(chunks, row), row)).collect();
+                many.push((input, numbered));
+                sides.push(Side::One(Vec::new()));
+            }
+        }
+        let keys = numbers.len();
+        let mut groups: Vec<Option<Groups>> = plan.layouts.iter().map(|_| None).collect();
+        for (input, numbered) in many {
+            let mut side = Side::many(&numbered, keys);
+            let layout = &plan.layouts[input];
+            if layout.aggregation.is_some() {
+                let (chunks, texts) = (&chunks[input], layout.texts.len());
+                groups[input] = Some(Groups::new(chunks, &mut side, keys, texts, plan.settings));
+            } else if !layout.order.is_empty() {
+                sort_by_key(&chunks[input], &mut side, keys);
+            }
+            sides[input] = side;
+        }
+        Self { plan, chunks, sides, groups, keys, null_keys }
+    }
+
+    /// Calls `each` with the positions of every expected row of a key: required inputs joined, optional ones where
+    /// they have a row.
+    fn for_each_expected(
+        &self,
+        key: usize,
+        positions: &mut [Option<usize>],
+        mut each: impl FnMut(&[Option<usize>]),
+    ) {
+        let inputs = &self.plan.description.expected;
+        let required = inputs.iter().filter(|input| !input.optional).count();
+        if inputs.len() > 1 && self.null_keys.contains(&(key as u32)) {
+            // What is NULL equals nothing: optional inputs find no partner, and two required ones neither.
+            let alone = if required == 0 { 0..inputs.len() } else { 0..usize::from(required == 1) };
+            for input in alone {
+                positions.fill(None);
+                for position in self.sides[input].positions(key) {
+                    positions[input] = Some(position);
+                    each(positions);
+                }
+            }
+            return;
+        }
+        let mut any = false;
+        for (input, side) in inputs.iter().zip(&self.sides) {
+            let is_empty = side.positions(key).is_empty();
+            if is_empty && !input.optional {
+                return;
+            }
+            any |= !is_empty;
+        }
+        if any {
+            self.product(key, 0, positions, &mut each);
+        }
+    }
+
+    /// Every combination of a key's rows, from input number `input` on.
+    fn product(
+        &self,
+        key: usize,
+        input: usize,
+        positions: &mut [Option<usize>],
+        each: &mut impl FnMut(&[Option<usize>]),
+    ) {
+        if input == positions.len() {
+            each(positions);
+            return;
+        }
+        let range = self.sides[input].positions(key);
+        if range.is_empty() {
+            positions[input] = None;
+            self.product(key, input + 1, positions, each);
+        }
+        for position in range {
+            positions[input] = Some(position);
+            self.product(key, input + 1, positions, each);
+        }
+    }
+
+    fn classify(
+        &self,
+        key: usize,
+        positions: &[Option<usize>],
+        stored: Option<&Stored<'_>>,
+        provenance: &mut Provenance,
+        found: &mut Found,
+    ) {
+        if !self.passes(positions) {
+            return;
+        }
+        provenance.hash(self.plan, |input, text| self.text(positions, input, text));
+        let stored_rows = stored.filter(|stored| stored.has(key));
+        let row = |input: usize| positions[input].map_or(Row::NONE, |at| self.sides[input].at(at));
+        match stored_rows {
+            None => found.expected(false, (0..positions.len()).map(row), provenance),
+            Some(stored) => {
+                if stored.is_stale(key, provenance.sample()) {
+                    found.expected(true, (0..positions.len()).map(row), provenance);
+                }
+            }
+        }
+    }
+
+    /// Whether no input's row fails the caller's filters; an optional input that is missing has not failed.
+    fn passes(&self, positions: &[Option<usize>]) -> bool {
+        positions.iter().enumerate().all(|(input, position)| {
+            let Some(position) = position else { return true };
+            let row = self.sides[input].at(*position);
+            let flags = &self.chunks[input][row.chunk()].flags;
+            flags.get(PASS_FLAG).is_none_or(|passes| passes.value(row.row()))
+        })
+    }
+
+    fn text(&self, positions: &[Option<usize>], input: usize, text: usize) -> Option<&str> {
+        use datafusion::arrow::array::Array;
+
+        let position = positions[input]?;
+        if let Some(groups) = &self.groups[input] {
+            return groups.version(position, text);
+        }
+        let row = self.sides[input].at(position);
+        let values = &self.chunks[input][row.chunk()].texts[text];
+        (!values.is_null(row.row())).then(|| values.value(row.row()))
+    }
+}
+
+/// Puts the stored rows of each key into the order of their ids.
+fn sort_by_key(chunks: &[Chunk], side: &mut Side, keys: usize) {
+    for key in 0..keys {
+        let range = side.positions(key);
+        side.rows_mut()[range].sort_by(|&a, &b| compare(chunks, a, b));
+    }
+}
