@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::provenance::Provenance;
 use super::rows::Row;
 use crate::columns::{DATA_VERSION, DATA_VERSION_BY_FIELD, PROVENANCE, PROVENANCE_BY_FIELD, VERSION_COLUMNS};
-use crate::update::internal::{DATA_VERSIONS, stored};
+use crate::update::internal::{self, DATA_VERSIONS, stored};
 use crate::update::version_type;
 
 /// The class of a row.
@@ -234,12 +234,16 @@ fn source(plan: &Plan, name: &str) -> Result<Source> {
         let input = plan.current()?;
         Some((input, plan.layouts[input].index_of(column)?))
     };
-    let overridden = plan.description.overridden && name == DATA_VERSION_BY_FIELD;
+    let overridden = plan.description.overridden && [DATA_VERSION, DATA_VERSION_BY_FIELD].contains(&name);
     if VERSION_COLUMNS.contains(&name) && !overridden {
         let by_field = ![PROVENANCE, DATA_VERSION].contains(&name);
         return Ok(Source::Hashed { by_field, stored: in_current(&stored(name)).map(|(_, column)| column) });
     }
-    let shown = if overridden { DATA_VERSIONS } else { name };
+    let shown = match (overridden, name) {
+        (false, _) => name,
+        (true, DATA_VERSION) => internal::DATA_VERSION,
+        (true, _) => DATA_VERSIONS,
+    };
     let mut inputs: Vec<(usize, usize)> = (0..plan.expected())
         .filter_map(|input| Some((input, plan.layouts[input].index_of(shown)?)))
         .collect();

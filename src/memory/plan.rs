@@ -7,7 +7,7 @@ use datafusion::common::{Result, internal_datafusion_err};
 
 use crate::columns::{DATA_VERSION, DATA_VERSION_BY_FIELD, INCREMENT, PROVENANCE, PROVENANCE_BY_FIELD};
 use crate::hash::HashSettings;
-use crate::update::internal::{DATA_VERSIONS, STALE, TARGET, stored};
+use crate::update::internal::{self, DATA_VERSIONS, STALE, TARGET, stored};
 use crate::update::{Description, FieldSource, Part, StoredRows};
 
 /// The columns that each input has to have for these columns of the increment, in the order of the inputs.
@@ -32,6 +32,9 @@ pub(crate) fn needed_columns(description: &Description, wanted: &[&str]) -> Vec<
         }
         if description.overridden && wanted.contains(&DATA_VERSION_BY_FIELD) {
             columns.push(DATA_VERSIONS);
+        }
+        if description.overridden && wanted.contains(&DATA_VERSION) {
+            columns.push(internal::DATA_VERSION);
         }
         inputs.push(columns.0);
     }
@@ -179,13 +182,13 @@ impl Plan {
         }
         let recipes = if hashes { recipes(&description, &layouts)? } else { Vec::new() };
         let wants = |names: &[&str]| names.iter().any(|name| wanted.contains(name));
-        let own_versions = !description.overridden && wants(&[DATA_VERSION_BY_FIELD]);
+        let own_version = |name| !description.overridden && wants(&[name]);
         Ok(Self {
             sorted_fields: if hashes { description.sorted_fields() } else { Vec::new() },
             settings: description.settings,
             rows: description.current.as_ref().map_or(StoredRows::Unique, |current| current.rows),
-            wants_fields: wants(&[PROVENANCE_BY_FIELD]) || own_versions,
-            wants_sample: wants(&[PROVENANCE, DATA_VERSION]),
+            wants_fields: wants(&[PROVENANCE_BY_FIELD]) || own_version(DATA_VERSION_BY_FIELD),
+            wants_sample: wants(&[PROVENANCE]) || own_version(DATA_VERSION),
             description,
             schema,
             layouts,

@@ -19,7 +19,8 @@ pub(crate) struct Description {
     pub expected: Vec<ExpectedInput>,
     /// The feature's fields in the order of the spec.
     pub fields: Vec<FieldRecipe>,
-    /// Whether the samples bring data versions of their own, in [`internal::DATA_VERSIONS`].
+    /// Whether the samples bring data versions of their own, in [`internal::DATA_VERSIONS`] and
+    /// [`internal::DATA_VERSION`].
     pub overridden: bool,
     pub settings: HashSettings,
     /// The stored side; `None` when everything is new.

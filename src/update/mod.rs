@@ -96,6 +96,8 @@ pub(crate) mod internal {
     pub const STALE: &str = "__metaxy_stale";
     /// The data versions that samples bring.
     pub const DATA_VERSIONS: &str = "__metaxy_data_versions";
+    /// The sample's version made of [`DATA_VERSIONS`].
+    pub const DATA_VERSION: &str = "__metaxy_data_version";
     /// Whether a sample passes the filters given for it.
     pub const PASS: &str = "__metaxy_pass";
 

@@ -2,7 +2,7 @@
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Column;
-use datafusion::functions::core::expr_fn::{coalesce, named_struct};
+use datafusion::functions::core::expr_fn::{coalesce, get_field, named_struct};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
 
@@ -11,6 +11,7 @@ use super::parents::{has_columns, plain, version_of};
 use super::{IncrementInputs, IncrementOptions, internal};
 use crate::columns::{DATA_VERSION_BY_FIELD, PROVENANCE_BY_FIELD, is_reserved};
 use crate::error::{MetaxyError, Result};
+use crate::hash::hash_expr;
 
 /// The samples under unqualified names, what they are, and whether they bring data versions of their own.
 pub(crate) fn sample_rows(
@@ -76,6 +77,12 @@ pub(crate) fn sample_rows(
     if overridden {
         let versions = overriding(&builder, &fields)?.alias(internal::DATA_VERSIONS);
         builder = builder.project(keep.iter().map(plain).chain([versions]).collect::<Vec<_>>())?;
+        let mut sorted = fields;
+        sorted.sort();
+        let members = sorted.iter().map(|key| get_field(plain(internal::DATA_VERSIONS), key.as_str()));
+        let sample = hash_expr(inputs.settings, members).alias(internal::DATA_VERSION);
+        keep.push(internal::DATA_VERSIONS.to_owned());
+        builder = builder.project(keep.iter().map(plain).chain([sample]).collect::<Vec<_>>())?;
     }
     let input = ExpectedInput {
         optional: false,

@@ -49,7 +49,7 @@ pub(super) fn with_versions(
         exprs.push(provenance.alias(internal::field(&field.struct_key)));
     }
     if description.overridden {
-        exprs.push(plain(internal::DATA_VERSIONS));
+        exprs.extend([plain(internal::DATA_VERSIONS), plain(internal::DATA_VERSION)]);
     }
     let builder = builder.project(exprs)?;
     let by_field =
@@ -62,13 +62,17 @@ pub(super) fn with_versions(
     versions.push(by_field.alias(PROVENANCE_BY_FIELD));
     versions.push(sample.alias(PROVENANCE));
     // The data versions repeat the provenance: computed once, in a projection of its own.
-    let data_versions = if description.overridden { internal::DATA_VERSIONS } else { PROVENANCE_BY_FIELD };
+    let (data_versions, data_version) = if description.overridden {
+        (internal::DATA_VERSIONS, internal::DATA_VERSION)
+    } else {
+        (PROVENANCE_BY_FIELD, PROVENANCE)
+    };
     let exprs: Vec<Expr> = kept()
         .chain([
             plain(PROVENANCE_BY_FIELD),
             plain(PROVENANCE),
             plain(data_versions).alias(DATA_VERSION_BY_FIELD),
-            plain(PROVENANCE).alias(DATA_VERSION),
+            plain(data_version).alias(DATA_VERSION),
         ])
         .collect();
     builder.project(versions)?.project(exprs)
