@@ -1,5 +1,6 @@
 //! The configuration: `metaxy.toml`, what the environment puts over it, and the SQL session options.
 
+mod chain;
 mod env;
 mod expand;
 mod extend;
@@ -16,10 +17,12 @@ mod suggest;
 mod tree;
 mod typed;
 
+pub(crate) use chain::{check_fallbacks, hash_mismatch};
 pub use env::Environment;
 pub use keys::known_keys;
 pub use model::{
-    Config, DataFusionConfig, DeltaLayout, StoreConfig, StoreKind, StoreOverrides, VersioningEngine,
+    Config, DataFusionConfig, DeltaLayout, FallbackPolicy, StoreConfig, StoreKind, StoreOverrides,
+    VersioningEngine,
 };
 pub use read::project_problem;
 pub use secret::{LeftAlone, Secret, is_secret_key, redact};

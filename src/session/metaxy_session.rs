@@ -337,7 +337,7 @@ impl MetaxySession {
     }
 
     /// Plans the views that a statement reads anew, where they contain an increment: which tables it compares
-    /// depends on which were ever written.
+    /// depends on which were ever written. So does what is read where a store has fallbacks.
     async fn renew_views(&self, statement: &Statement) -> Result<bool> {
         let mut found = false;
         let created = created_view(statement).map(|name| self.resolved(&name));
@@ -346,6 +346,7 @@ impl MetaxySession {
             if created.as_ref() == Some(&name) {
                 continue;
             }
+            found |= self.may_fall_back(&name);
             if let Some(definition) = self.views.definition(&name) {
                 found = true;
                 let plan = Box::pin(self.plan_plain(definition)).await?;
@@ -353,6 +354,13 @@ impl MetaxySession {
             }
         }
         Ok(found)
+    }
+
+    fn may_fall_back(&self, name: &ResolvedTableReference) -> bool {
+        let is_store = self.extension.store_names().any(|store| store == name.catalog.as_ref());
+        is_store
+            && is_store_schema(&name.schema)
+            && self.extension.store(&name.catalog).is_ok_and(|store| store.has_fallbacks())
     }
 
     /// Says what is wrong with a table that a failed statement names, where that is the cause.

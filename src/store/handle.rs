@@ -1,6 +1,6 @@
 //! A store as its users see it: features by key, with reading, writing and increments.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use chrono::Utc;
 use datafusion::arrow::array::{AsArray, StringArray};
@@ -13,7 +13,9 @@ use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
+use super::fallback::{Fallbacks, OpenStores, check_settings};
 use super::prepare::{Preparer, Stamp};
+use super::search::{Search, Wanted, search};
 use super::system::{FEATURE_VERSIONS, definitions};
 use super::table::View;
 use super::{
@@ -21,7 +23,7 @@ use super::{
     Warnings, WriteOptions, WriteReport,
 };
 use crate::columns::{INCREMENT, PROVENANCE};
-use crate::config::{StoreConfig, StoreKind};
+use crate::config::{FallbackPolicy, StoreConfig, StoreKind};
 use crate::error::{MetaxyError, Result};
 use crate::hash::{HashAlgorithm, HashSettings};
 use crate::model::{FeatureDefinition, FeatureGraph, FeatureKey};
@@ -38,6 +40,7 @@ pub struct Store {
     definitions: Vec<FeatureDefinition>,
     graph: RwLock<Option<Arc<FeatureGraph>>>,
     warnings: Warnings,
+    fallbacks: Fallbacks,
 }
 
 impl Store {
@@ -55,6 +58,7 @@ impl Store {
             definitions,
             graph: RwLock::new(None),
             warnings: Warnings::default(),
+            fallbacks: Fallbacks::default(),
         }
     }
 
@@ -89,7 +93,50 @@ impl Store {
             warnings.push(warning);
         }
         let settings = HashSettings::new(algorithm, hash_length)?;
-        Ok(Self { warnings, ..Self::new(&config.name, backend, settings, definitions) })
+        let fallbacks = Fallbacks::named(&config.fallback_stores, config.fallback);
+        Ok(Self { warnings, fallbacks, ..Self::new(&config.name, backend, settings, definitions) })
+    }
+
+    /// This store with others to read from, in order, what it doesn't have itself.
+    ///
+    /// # Errors
+    /// One of them hashes differently.
+    pub fn with_fallback_stores(mut self, stores: Vec<Arc<Store>>) -> Result<Self> {
+        for fallback in &stores {
+            check_settings(&self, fallback)?;
+        }
+        self.fallbacks = Fallbacks::given(stores, self.fallbacks.policy());
+        Ok(self)
+    }
+
+    /// This store with a policy for its fallback stores; without one, reading from them warns.
+    pub fn with_fallback_policy(mut self, policy: FallbackPolicy) -> Self {
+        self.fallbacks = self.fallbacks.with_policy(policy);
+        self
+    }
+
+    /// This store with what opens the fallback stores that its configuration names.
+    pub(crate) fn with_opener(mut self, opener: Weak<dyn OpenStores>) -> Self {
+        self.fallbacks = self.fallbacks.with_opener(opener);
+        self
+    }
+
+    pub(super) fn fallbacks(&self) -> &Fallbacks {
+        &self.fallbacks
+    }
+
+    /// Whether what this store lacks may be read from another.
+    pub(crate) fn has_fallbacks(&self) -> bool {
+        !self.fallbacks.is_empty()
+    }
+
+    pub(super) fn warnings(&self) -> &Warnings {
+        &self.warnings
+    }
+
+    /// Messages for the user of this store since the last call. A session gives them out itself.
+    pub fn take_warnings(&self) -> Vec<String> {
+        self.warnings.take()
     }
 
     /// The store's name.
@@ -176,13 +223,36 @@ impl Store {
         self.table(definition, View::HISTORY).await
     }
 
+    /// As [`current_table`](Self::current_table), but never a fallback's: what an INSERT goes to, and what an
+    /// increment compares with.
+    pub(crate) async fn own_table(
+        self: &Arc<Self>,
+        definition: &Arc<FeatureDefinition>,
+    ) -> Result<FeatureTable> {
+        let view = View::current(self.graph().await?.feature_version(definition.key())?);
+        let stored = self.open(definition.key()).await?;
+        Ok(FeatureTable::new(Arc::clone(self), Arc::clone(definition), stored, view))
+    }
+
     async fn table(
         self: &Arc<Self>,
         definition: &Arc<FeatureDefinition>,
         view: View,
     ) -> Result<FeatureTable> {
-        let stored = self.open(definition.key()).await?;
-        Ok(FeatureTable::new(Arc::clone(self), Arc::clone(definition), stored, view))
+        let (own, feature) = (Arc::clone(self), Arc::clone(definition));
+        if !self.has_fallbacks() {
+            let stored = self.open(definition.key()).await?;
+            return Ok(FeatureTable::new(own, feature, stored, view));
+        }
+        let wanted = match &view.feature_version {
+            None => Wanted::Any,
+            Some(version) => match self.graph().await?.feature_version(definition.key()) {
+                Ok(current) if current == *version => Wanted::Current(current),
+                _ => Wanted::Version(version.clone()),
+            },
+        };
+        let (search, stored) = search(self, definition.key(), wanted).await?;
+        Ok(FeatureTable::new(own, feature, stored, view).found_by(search))
     }
 
     /// The store's record of pushed definitions, if there is one.
@@ -321,13 +391,23 @@ impl Store {
         let graph = self.graph().await?;
         let plan = graph.plan(feature)?;
         let mut parents: Vec<Option<Arc<dyn TableProvider>>> = Vec::new();
+        let mut fallbacks = Vec::new();
         for (index, parent) in plan.parents.iter().enumerate() {
             if samples {
                 parents.push(None);
+                fallbacks.push(None);
                 continue;
             }
             let table = self.current_table(&parent.definition).await?;
-            if table.exists() {
+            fallbacks.push(table.search().and_then(Search::fallback).map(str::to_owned));
+            let table = match table.search() {
+                Some(_) if table.exists() => Some(table),
+                Some(search) if !parent.dep.optional => {
+                    return Err(search.not_found(&parent.dep.feature, Some(feature)));
+                }
+                _ => table.even_without_rows(),
+            };
+            if let Some(table) = table {
                 parents.push(Some(Arc::new(table.with_versions(plan.parent_struct_keys(index)))));
             } else if parent.dep.optional {
                 parents.push(None);
@@ -339,9 +419,9 @@ impl Store {
                 });
             }
         }
-        let current = self.current_table(&plan.feature).await?;
+        let current = self.own_table(&plan.feature).await?;
         let current = current.exists().then(|| Arc::new(current) as Arc<dyn TableProvider>);
-        Ok(IncrementInputs { plan, settings: self.settings, parents, current })
+        Ok(IncrementInputs { plan, settings: self.settings, parents, fallbacks, current })
     }
 
     pub(crate) fn not_found(&self, feature: &FeatureKey) -> MetaxyError {
@@ -353,7 +433,7 @@ impl Store {
     }
 
     /// Opens a feature's table and makes sure that it was written under this store's hash settings.
-    async fn open(&self, feature: &FeatureKey) -> Result<Option<StoredTable>> {
+    pub(super) async fn open(&self, feature: &FeatureKey) -> Result<Option<StoredTable>> {
         let Some(table) = self.backend.open(feature).await? else {
             return Ok(None);
         };
