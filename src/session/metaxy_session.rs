@@ -25,7 +25,7 @@ use super::attach::attach;
 use super::calls::resolve_calls;
 use super::insert::{self, Target};
 use super::statement::{MetaxyStatement, parse};
-use super::views::{Views, created_view};
+use super::views::{Definition, Views, created_view};
 use crate::catalog::{FEATURES_SCHEMA, HISTORY_SCHEMA};
 use crate::config::Config;
 use crate::config::options::MetaxyOptions;
@@ -325,7 +325,14 @@ impl MetaxySession {
         }
         let uses_views = self.renew_views(&statement).await?;
         if let Some(name) = created_view(&statement) {
-            self.views.remember(self.resolved(&name), &statement, !calls.is_empty() || uses_views);
+            let name = self.resolved(&name);
+            if !calls.is_empty() || uses_views {
+                let catalog = &state.config_options().catalog;
+                let defaults = (catalog.default_catalog.clone(), catalog.default_schema.clone());
+                self.views.remember(name, Definition { statement: statement.clone(), defaults });
+            } else {
+                self.views.forget(&name);
+            }
         }
         match state.statement_to_plan(statement.clone()).await {
             Ok(plan) => {
@@ -349,11 +356,21 @@ impl MetaxySession {
             found |= self.may_fall_back(&name);
             if let Some(definition) = self.views.definition(&name) {
                 found = true;
-                let plan = Box::pin(self.plan_plain(definition)).await?;
-                self.context.execute_logical_plan(plan).await?;
+                let session = self.with_defaults(definition.defaults);
+                let plan = Box::pin(session.plan_plain(definition.statement)).await?;
+                session.context.execute_logical_plan(plan).await?;
             }
         }
         Ok(found)
+    }
+
+    /// The same session with another default catalog and schema.
+    fn with_defaults(&self, (catalog, schema): (String, String)) -> Self {
+        let mut state = self.context.state();
+        let options = &mut state.config_mut().options_mut().catalog;
+        options.default_catalog = catalog;
+        options.default_schema = schema;
+        Self { context: SessionContext::new_with_state(state), ..self.clone() }
     }
 
     fn may_fall_back(&self, name: &ResolvedTableReference) -> bool {
