@@ -92,8 +92,43 @@ impl Fallbacks {
     }
 }
 
+impl Store {
+    /// This store with others to read from, in order, what it doesn't have itself.
+    ///
+    /// # Errors
+    /// One of them hashes differently.
+    pub fn with_fallback_stores(mut self, stores: Vec<Arc<Store>>) -> Result<Self> {
+        for fallback in &stores {
+            check_settings(&self, fallback)?;
+        }
+        self.fallbacks = Fallbacks::given(stores, self.fallbacks.policy());
+        Ok(self)
+    }
+
+    /// This store with a policy for its fallback stores; without one, reading from them warns.
+    pub fn with_fallback_policy(mut self, policy: FallbackPolicy) -> Self {
+        self.fallbacks = self.fallbacks.with_policy(policy);
+        self
+    }
+
+    /// This store with what opens the fallback stores that its configuration names.
+    pub(crate) fn with_opener(mut self, opener: Weak<dyn OpenStores>) -> Self {
+        self.fallbacks = self.fallbacks.with_opener(opener);
+        self
+    }
+
+    pub(super) fn fallbacks(&self) -> &Fallbacks {
+        &self.fallbacks
+    }
+
+    /// Whether what this store lacks may be read from another.
+    pub(crate) fn has_fallbacks(&self) -> bool {
+        !self.fallbacks.is_empty()
+    }
+}
+
 /// Versions of one store mean nothing in another that hashes differently.
-pub(super) fn check_settings(store: &Store, fallback: &Store) -> Result<()> {
+fn check_settings(store: &Store, fallback: &Store) -> Result<()> {
     if store.settings() == fallback.settings() {
         return Ok(());
     }

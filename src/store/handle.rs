@@ -1,6 +1,6 @@
 //! A store as its users see it: features by key, with reading, writing and increments.
 
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::Utc;
 use datafusion::arrow::array::{AsArray, StringArray};
@@ -13,7 +13,7 @@ use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
-use super::fallback::{Fallbacks, OpenStores, check_settings};
+use super::fallback::Fallbacks;
 use super::prepare::{Preparer, Stamp};
 use super::search::{Search, Wanted, search};
 use super::system::{FEATURE_VERSIONS, definitions};
@@ -23,7 +23,7 @@ use super::{
     Warnings, WriteOptions, WriteReport,
 };
 use crate::columns::{INCREMENT, PROVENANCE};
-use crate::config::{FallbackPolicy, StoreConfig, StoreKind};
+use crate::config::{StoreConfig, StoreKind};
 use crate::error::{MetaxyError, Result};
 use crate::hash::{HashAlgorithm, HashSettings};
 use crate::model::{FeatureDefinition, FeatureGraph, FeatureKey};
@@ -40,7 +40,7 @@ pub struct Store {
     definitions: Vec<FeatureDefinition>,
     graph: RwLock<Option<Arc<FeatureGraph>>>,
     warnings: Warnings,
-    fallbacks: Fallbacks,
+    pub(super) fallbacks: Fallbacks,
 }
 
 impl Store {
@@ -95,39 +95,6 @@ impl Store {
         let settings = HashSettings::new(algorithm, hash_length)?;
         let fallbacks = Fallbacks::named(&config.fallback_stores, config.fallback);
         Ok(Self { warnings, fallbacks, ..Self::new(&config.name, backend, settings, definitions) })
-    }
-
-    /// This store with others to read from, in order, what it doesn't have itself.
-    ///
-    /// # Errors
-    /// One of them hashes differently.
-    pub fn with_fallback_stores(mut self, stores: Vec<Arc<Store>>) -> Result<Self> {
-        for fallback in &stores {
-            check_settings(&self, fallback)?;
-        }
-        self.fallbacks = Fallbacks::given(stores, self.fallbacks.policy());
-        Ok(self)
-    }
-
-    /// This store with a policy for its fallback stores; without one, reading from them warns.
-    pub fn with_fallback_policy(mut self, policy: FallbackPolicy) -> Self {
-        self.fallbacks = self.fallbacks.with_policy(policy);
-        self
-    }
-
-    /// This store with what opens the fallback stores that its configuration names.
-    pub(crate) fn with_opener(mut self, opener: Weak<dyn OpenStores>) -> Self {
-        self.fallbacks = self.fallbacks.with_opener(opener);
-        self
-    }
-
-    pub(super) fn fallbacks(&self) -> &Fallbacks {
-        &self.fallbacks
-    }
-
-    /// Whether what this store lacks may be read from another.
-    pub(crate) fn has_fallbacks(&self) -> bool {
-        !self.fallbacks.is_empty()
     }
 
     pub(super) fn warnings(&self) -> &Warnings {
