@@ -64,7 +64,7 @@
 //! | `engine` | from a description to the executor that runs it |
 //! | [`store`] | where metadata lives: the trait, Delta Lake, memory, reads and writes |
 //! | [`catalog`] | how SQL sees a store |
-//! | `functions` | what a user can type in FROM: `resolve_update`, `files` |
+//! | `functions` | what a user can type in FROM: `resolve_update`, `files`, `system.resolution` |
 //! | [`session`] | attaching stores to a session, and the statement layer in front of it |
 //! | [`cli`] | the prompt |
 

@@ -35,7 +35,7 @@ const KEYS: &[(&str, Shape)] = &[
     ("ext.datafusion.features", Shape::List),
     ("ext.datafusion.stores.NAME.prefer_native", Shape::Flag),
     ("ext.datafusion.stores.NAME.engine", Shape::Text),
-    ("ext.datafusion.stores.NAME.fallback", Shape::List),
+    ("ext.datafusion.stores.NAME.fallback", Shape::Text),
     ("ext.datafusion.OPTION", Shape::Text),
     ("ext.NAME.enable", Shape::Flag),
     ("entrypoints", Shape::List),

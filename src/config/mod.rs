@@ -1,5 +1,6 @@
 //! The configuration: `metaxy.toml`, what the environment puts over it, and the SQL session options.
 
+mod chain;
 mod engine;
 mod env;
 mod expand;
@@ -17,10 +18,13 @@ mod suggest;
 mod tree;
 mod typed;
 
+pub(crate) use chain::{check_fallbacks, hash_mismatch};
 pub use engine::{EnginePreference, VersioningEngine};
 pub use env::Environment;
 pub use keys::known_keys;
-pub use model::{Config, DataFusionConfig, DeltaLayout, StoreConfig, StoreKind, StoreOverrides};
+pub use model::{
+    Config, DataFusionConfig, DeltaLayout, FallbackPolicy, StoreConfig, StoreKind, StoreOverrides,
+};
 pub use read::project_problem;
 pub use secret::{LeftAlone, Secret, is_secret_key, redact};
 

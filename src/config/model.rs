@@ -53,8 +53,8 @@ pub struct StoreOverrides {
     pub prefer_native: Option<bool>,
     /// As [`StoreConfig::versioning_engine`].
     pub engine: Option<VersioningEngine>,
-    /// As [`StoreConfig::fallback_stores`].
-    pub fallback: Option<Vec<String>>,
+    /// As [`StoreConfig::fallback`].
+    pub fallback: Option<FallbackPolicy>,
 }
 
 /// One store: its own table, with `[ext.datafusion.stores.NAME]` laid over it.
@@ -72,6 +72,8 @@ pub struct StoreConfig {
     pub storage_options: IndexMap<String, Secret>,
     /// Stores to read from when a feature is missing here, in order.
     pub fallback_stores: Vec<String>,
+    /// What to do when a feature would be read from one of them.
+    pub fallback: FallbackPolicy,
     /// The name of the versioning hash; `None` means the store's default.
     pub hash_algorithm: Option<String>,
     /// Where increments are computed; `None` means nothing was said.
@@ -94,6 +96,7 @@ impl StoreConfig {
             layout: DeltaLayout::default(),
             storage_options: IndexMap::new(),
             fallback_stores: Vec::new(),
+            fallback: FallbackPolicy::default(),
             hash_algorithm: None,
             versioning_engine: None,
             prefer_native: None,
@@ -130,6 +133,7 @@ impl fmt::Debug for StoreConfig {
             .field("layout", &self.layout)
             .field("storage_options", &self.storage_options)
             .field("fallback_stores", &self.fallback_stores)
+            .field("fallback", &self.fallback)
             .field("hash_algorithm", &self.hash_algorithm)
             .field("versioning_engine", &self.versioning_engine)
             .field("prefer_native", &self.prefer_native)
@@ -158,6 +162,18 @@ pub enum DeltaLayout {
     Nested,
     /// `a__b__c.delta`
     Flat,
+}
+
+/// What to do when a store lacks a feature and its fallback stores would be asked; stricter ones are greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum FallbackPolicy {
+    /// Read from the fallback store.
+    Allow,
+    /// The same, and tell the user.
+    #[default]
+    Warn,
+    /// Don't ask the fallback stores.
+    Forbid,
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use indexmap::IndexMap;
 use super::{
     engine::VersioningEngine,
     keys::names_below,
-    model::{Config, DataFusionConfig, StoreOverrides},
+    model::{Config, DataFusionConfig, FallbackPolicy, StoreOverrides},
     options::SESSION_OPTIONS,
     read_store::read_store,
     secret::LeftAlone,
     suggest::nearest,
-    tree::Node,
+    tree::{Node, Value},
     typed::Entry,
 };
 use crate::error::Result;
@@ -173,11 +173,25 @@ fn read_overrides(table: &Entry<'_>) -> Result<StoreOverrides> {
                     ("memory", VersioningEngine::Memory),
                 ])?);
             }
-            "fallback" => overrides.fallback = Some(entry.texts()?),
+            "fallback" => overrides.fallback = Some(read_fallback(&entry)?),
             _ => return Err(entry.unknown(key, &names_below("ext.datafusion.stores.NAME"))),
         }
     }
     Ok(overrides)
+}
+
+fn read_fallback(entry: &Entry<'_>) -> Result<FallbackPolicy> {
+    if matches!(entry.node.value, Value::List(_)) {
+        return Err(entry.error(
+            "must be one of allow, warn, forbid, not a list; the stores go into fallback_stores of the store's own \
+             config",
+        ));
+    }
+    entry.choice(&[
+        ("allow", FallbackPolicy::Allow),
+        ("warn", FallbackPolicy::Warn),
+        ("forbid", FallbackPolicy::Forbid),
+    ])
 }
 
 fn read_stores(config: &mut Config, stores: &Entry<'_>) -> Result<()> {

@@ -55,9 +55,7 @@ pub(super) fn read_store(
     if let Some(overrides) = overrides {
         store.prefer_native = overrides.prefer_native.or(store.prefer_native);
         store.versioning_engine = overrides.engine.or(store.versioning_engine);
-        if let Some(fallback) = &overrides.fallback {
-            store.fallback_stores.clone_from(fallback);
-        }
+        store.fallback = overrides.fallback.unwrap_or(store.fallback);
     }
     Ok(store)
 }

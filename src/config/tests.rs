@@ -32,7 +32,7 @@ fn everything_at_once() {
          [stores.prod.config.storage_options]\nAWS_REGION = 'r'\ntimeout = 5\n\
          [stores.dev]\ntype = 'memory'\n\
          [ext.datafusion]\nenable = true\nfeatures = ['features/*.toml']\nengine = 'memory'\n\
-         [ext.datafusion.stores.prod]\nprefer_native = false\nengine = 'native'\nfallback = []\n\
+         [ext.datafusion.stores.prod]\nprefer_native = false\nengine = 'native'\nfallback = 'forbid'\n\
          [ext.sqlmodel]\nenable = true\nanything = 1\n",
         &[],
     )
@@ -52,7 +52,11 @@ fn everything_at_once() {
     // What is said under ext.datafusion goes over the store's own words.
     assert_eq!(store.prefer_native, Some(false));
     assert_eq!(store.versioning_engine, Some(VersioningEngine::Native));
-    assert_eq!(store.fallback_stores, Vec::<String>::new());
+    assert_eq!(
+        (store.fallback_stores.as_slice(), store.fallback),
+        (&["dev".to_owned()][..], FallbackPolicy::Forbid)
+    );
+    assert_eq!(config.stores["dev"].fallback, FallbackPolicy::Warn);
     assert!(store.other.0.contains_key("delta_write_options"));
 }
 
@@ -192,7 +196,15 @@ fn unknown_keys() {
             &format!("{dev}config = {{root_pth = 'x'}}"),
             "stores.dev.config.root_pth (line 3): unknown key; did you mean \"root_path\"?",
         ),
-        (&format!("{dev}[ext.datafusion.stores.dev]\nfalback = []"), "did you mean \"fallback\"?"),
+        (&format!("{dev}[ext.datafusion.stores.dev]\nfalback = 'warn'"), "did you mean \"fallback\"?"),
+        (
+            &format!("{dev}[ext.datafusion.stores.dev]\nfallback = ['prod']"),
+            "fallback (line 4): must be one of allow, warn, forbid, not a list; the stores go into fallback_stores",
+        ),
+        (
+            &format!("{dev}[ext.datafusion.stores.dev]\nfallback = 'forbit'"),
+            "must be one of allow, warn, forbid, not \"forbit\"; did you mean \"forbid\"?",
+        ),
         ("[stores.m]\ntype = 'memory'\nconfig = {layout = 'flat'}", "known: fallback_stores, hash_algorithm"),
     ];
     for (toml, expected) in cases {

@@ -1,8 +1,9 @@
-//! What a user can type in FROM: `resolve_update` and `files`.
+//! What a user can type in FROM: `resolve_update`, `files` and `system.resolution`.
 
 mod arguments;
 mod files;
 mod files_table;
+mod resolution;
 mod resolve_update;
 
 use std::sync::{Arc, Weak};
@@ -53,6 +54,14 @@ impl RelationPlanner for Functions {
         context: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
         let (name, args, alias) = match relation {
+            TableFactor::Table { name, args: Some(args), alias, .. }
+                if resolution::called(&name).is_some() =>
+            {
+                let arguments = Arguments::parse(resolution::NAME, args.args, resolution::PARAMETERS)?;
+                let store = resolution::called(&name).flatten();
+                let plan = resolution::plan(&self.extension, store.as_deref(), &arguments, context)?;
+                return Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))));
+            }
             TableFactor::Table { name, args: Some(args), alias, .. } if our_function(&name).is_some() => {
                 (our_function(&name), args.args, alias)
             }

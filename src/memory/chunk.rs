@@ -12,9 +12,8 @@ use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::Result;
 
 use super::input::Input;
-use super::keys::{Keys, null_rows};
 use super::plan::Layout;
-use crate::operators::{LatestColumns, latest_times};
+use crate::operators::{Keys, LatestColumns, latest_times, null_rows};
 
 /// A batch, ready to be compared.
 #[derive(Debug)]

@@ -11,11 +11,11 @@ use futures::StreamExt;
 
 use super::chunk::{Buffers, Chunk};
 use super::input::Input;
-use super::keys::Keys;
 use super::latest::latest_rows;
 use super::partition::Partitioner;
 use super::plan::Plan;
 use super::rows::Row;
+use crate::operators::Keys;
 
 /// Bytes that finding and comparing a row takes besides its columns: its place, its number, its rank.
 const ROW_SIZE: usize = 64;

@@ -1,8 +1,8 @@
 //! The latest row of each id.
 
 use super::chunk::Chunk;
-use super::partition::Numbers;
 use super::rows::Row;
+use crate::operators::Numbers;
 
 /// The best row of an id so far.
 #[derive(Clone, Copy)]

@@ -12,7 +12,6 @@ mod collect;
 mod compare;
 mod exec;
 mod input;
-mod keys;
 mod latest;
 mod partition;
 mod plan;

@@ -8,10 +8,10 @@ use super::chunk::Chunk;
 use super::collect::{Collected, Divided};
 use super::compare::Stored;
 use super::latest::Latest;
-use super::partition::Numbers;
 use super::plan::{PASS_FLAG, Plan};
 use super::provenance::Provenance;
 use super::rows::{Row, Side};
+use crate::operators::Numbers;
 
 /// The rows of a partition, by the numbers of their keys.
 struct Partition<'a> {

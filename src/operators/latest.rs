@@ -10,16 +10,14 @@ use datafusion::arrow::array::{Array, AsArray, BooleanArray, BooleanBufferBuilde
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::compute::{SortOptions, cast, filter_record_batch};
 use datafusion::arrow::datatypes::{DataType, Schema, TimeUnit, TimestampMicrosecondType, UInt64Type};
+use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, internal_err};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{
     EquivalenceProperties, LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalSortExpr,
 };
-use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
-use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -30,7 +28,12 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt};
 
+use super::keys::Keys;
 use super::latest_sorted::latest_of_sorted;
+use super::numbers::Numbers;
+
+/// Bytes that an id takes: its number in a table that is at least half full, and its best row.
+const ID_SIZE: usize = 2 * size_of::<(u128, u32)>() + size_of::<Best>();
 
 /// Where the operator finds what it needs in its input; all are column indices.
 #[derive(Debug, Clone)]
@@ -233,11 +236,11 @@ impl ExecutionPlan for LatestExec {
             let stream = latest_of_sorted(input, ids, columns, self.keep_deleted, reservation, metrics);
             return Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)));
         }
-        let ids = Arc::new(self.input.schema().project(&self.columns.ids)?);
         let state = Latest {
             columns: self.columns.clone(),
             keep_deleted: self.keep_deleted,
-            groups: new_group_values(ids, &GroupOrdering::None)?,
+            keys: Keys::new(),
+            numbers: Numbers::default(),
             best: Vec::new(),
             batches: Vec::new(),
             reservation,
@@ -283,7 +286,8 @@ impl Held {
 struct Latest {
     columns: LatestColumns,
     keep_deleted: bool,
-    groups: Box<dyn GroupValues>,
+    keys: Keys,
+    numbers: Numbers,
     best: Vec<Best>,
     batches: Vec<Held>,
     reservation: MemoryReservation,
@@ -295,11 +299,10 @@ impl Latest {
         mut self,
         mut input: SendableRecordBatchStream,
     ) -> Result<futures::stream::BoxStream<'static, Result<RecordBatch>>> {
-        let mut groups = Vec::new();
         while let Some(batch) = input.next().await.transpose()? {
             let timer = self.metrics.elapsed_compute().clone();
             let _timer = timer.timer();
-            self.add(&batch, &mut groups)?;
+            self.add(&batch)?;
         }
         drop(input);
         let Self { batches, reservation, metrics, .. } = self;
@@ -316,21 +319,17 @@ impl Latest {
         Ok(stream.try_filter(|rows| futures::future::ready(rows.num_rows() > 0)).boxed())
     }
 
-    fn add(&mut self, batch: &RecordBatch, groups: &mut Vec<usize>) -> Result<()> {
+    fn add(&mut self, batch: &RecordBatch) -> Result<()> {
         let ids: Vec<_> = self.columns.ids.iter().map(|&i| Arc::clone(batch.column(i))).collect();
-        let before = self.groups.size();
-        self.groups.intern(&ids, groups)?;
+        let keys = self.keys.of(&ids)?;
+        let known = self.numbers.len();
         let times = latest_times(batch, &self.columns)?;
         let orders = match self.columns.row_order {
             Some(i) => batch.column(i).as_primitive_opt::<UInt64Type>().cloned(),
             None => None,
         };
         let rows = batch.project(&self.columns.output)?;
-        self.reservation.try_grow(
-            rows.get_array_memory_size()
-                + self.groups.size().saturating_sub(before)
-                + rows.num_rows() * size_of::<Best>(),
-        )?;
+        self.reservation.try_grow(rows.get_array_memory_size())?;
         let at = self.batches.len() as u32;
         let mut held = Held { rows, keep: None };
         if !self.keep_deleted
@@ -346,19 +345,17 @@ impl Latest {
             held.keep = Some(keep);
         }
         self.batches.push(held);
-        for (row, &group) in groups.iter().enumerate() {
+        for (row, key) in keys.into_iter().enumerate() {
             let candidate = Best {
                 time: times.as_ref().map_or(i64::MIN, |t| t[row]),
                 order: orders.as_ref().map_or(0, |o| o.value(row)),
                 batch: at,
                 row: row as u32,
             };
-            if group == self.best.len() {
+            let number = self.numbers.number(key) as usize;
+            let Some(best) = self.best.get_mut(number) else {
                 self.best.push(candidate);
                 continue;
-            }
-            let Some(best) = self.best.get_mut(group) else {
-                return internal_err!("LatestExec: group {group} out of order");
             };
             let loser = if (candidate.time, candidate.order) >= (best.time, best.order) {
                 std::mem::replace(best, candidate)
@@ -367,7 +364,7 @@ impl Latest {
             };
             self.batches[loser.batch as usize].drop_row(loser.row);
         }
-        Ok(())
+        self.reservation.try_grow((self.numbers.len() - known) * ID_SIZE)
     }
 }
 

@@ -1,14 +1,14 @@
 //! The stores of a configuration, opened when they are first used.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use indexmap::IndexMap;
 
-use crate::config::{Config, StoreConfig, StoreKind, options::MetaxyOptions};
+use crate::config::{Config, StoreConfig, StoreKind, check_fallbacks, options::MetaxyOptions};
 use crate::error::{MetaxyError, Result};
 use crate::model::{FeatureDefinition, FeatureKey, load_feature_files};
-use crate::store::{Store, Warnings};
+use crate::store::{OpenStores, Store, Warnings};
 use crate::update::IncrementInputs;
 
 /// Project of features whose configuration names none.
@@ -29,6 +29,8 @@ pub struct Extension {
     stores: Mutex<HashMap<String, Arc<Store>>>,
     inputs: RwLock<HashMap<InputsKey, Opened>>,
     warnings: Warnings,
+    /// Itself, for stores that have to open others.
+    me: Weak<Extension>,
 }
 
 /// Store, feature, and whether samples replace the parents.
@@ -82,9 +84,10 @@ impl Extension {
             stores: Mutex::default(),
             inputs: RwLock::default(),
             warnings,
+            me: Weak::new(),
         };
         extension.config(&config.store)?;
-        Ok(Arc::new(extension))
+        Ok(Arc::new_cyclic(|me| Self { me: Weak::clone(me), ..extension }))
     }
 
     /// Stores that the program has made itself; the first is the default one.
@@ -115,6 +118,8 @@ impl Extension {
             stores: Mutex::new(stores.into_iter().collect()),
             inputs: RwLock::default(),
             warnings: Warnings::default(),
+            // These stores have their fallbacks already.
+            me: Weak::new(),
         }))
     }
 
@@ -130,7 +135,12 @@ impl Extension {
 
     /// Messages for the user since the last call.
     pub fn take_warnings(&self) -> Vec<String> {
-        self.warnings.take()
+        let stores: Vec<Arc<Store>> =
+            self.stores.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        // Stores of the program's own making collect their messages themselves.
+        let mut all = self.warnings.take();
+        all.extend(stores.iter().flat_map(|store| store.take_warnings()));
+        all
     }
 
     /// Adds a message for the user.
@@ -146,19 +156,18 @@ impl Extension {
     /// A store by name.
     ///
     /// # Errors
-    /// No such store, or one that this build can't open.
+    /// No such store, one that this build can't open, or fallback stores that don't fit it.
     pub fn store(&self, name: &str) -> Result<Arc<Store>> {
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(store) = stores.get(name) {
             return Ok(Arc::clone(store));
         }
-        let store = Store::from_config(
-            self.config(name)?,
-            self.hash_length,
-            self.definitions.clone(),
-            self.warnings.clone(),
-        )?;
-        let store = Arc::new(store);
+        let config = self.config(name)?;
+        check_fallbacks(&self.configs, name, self.hash_length)?;
+        let store =
+            Store::from_config(config, self.hash_length, self.definitions.clone(), self.warnings.clone())?;
+        let opener: Weak<dyn OpenStores> = Weak::<Self>::clone(&self.me);
+        let store = Arc::new(store.with_opener(opener));
         stores.insert(name.to_owned(), Arc::clone(&store));
         Ok(store)
     }
@@ -273,5 +282,11 @@ impl Extension {
                 }
             })
             .collect()
+    }
+}
+
+impl OpenStores for Extension {
+    fn open_store(&self, name: &str) -> Result<Arc<Store>> {
+        self.store(name)
     }
 }

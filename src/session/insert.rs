@@ -83,7 +83,7 @@ pub(super) fn check(insert: &Insert) -> Result<()> {
 /// The plan that writes the rows of `source` to the target.
 pub(super) async fn plan(target: Target, columns: &[ObjectName], source: LogicalPlan) -> Result<LogicalPlan> {
     let source = if columns.is_empty() { source } else { named(columns, source)? };
-    let table = target.store.current_table(&target.definition).await?.by_name();
+    let table = target.store.own_table(&target.definition).await?.by_name();
     let provider: Arc<dyn TableProvider> = Arc::new(table);
     Ok(LogicalPlan::Dml(DmlStatement::new(
         target.name,

@@ -25,7 +25,7 @@ use super::attach::attach;
 use super::calls::resolve_calls;
 use super::insert::{self, Target};
 use super::statement::{MetaxyStatement, parse};
-use super::views::{Views, created_view};
+use super::views::{Definition, Views, created_view};
 use crate::catalog::{FEATURES_SCHEMA, HISTORY_SCHEMA};
 use crate::config::Config;
 use crate::config::options::MetaxyOptions;
@@ -325,7 +325,14 @@ impl MetaxySession {
         }
         let uses_views = self.renew_views(&statement).await?;
         if let Some(name) = created_view(&statement) {
-            self.views.remember(self.resolved(&name), &statement, !calls.is_empty() || uses_views);
+            let name = self.resolved(&name);
+            if !calls.is_empty() || uses_views {
+                let catalog = &state.config_options().catalog;
+                let defaults = (catalog.default_catalog.clone(), catalog.default_schema.clone());
+                self.views.remember(name, Definition { statement: statement.clone(), defaults });
+            } else {
+                self.views.forget(&name);
+            }
         }
         match state.statement_to_plan(statement.clone()).await {
             Ok(plan) => {
@@ -337,7 +344,7 @@ impl MetaxySession {
     }
 
     /// Plans the views that a statement reads anew, where they contain an increment: which tables it compares
-    /// depends on which were ever written.
+    /// depends on which were ever written. So does what is read where a store has fallbacks.
     async fn renew_views(&self, statement: &Statement) -> Result<bool> {
         let mut found = false;
         let created = created_view(statement).map(|name| self.resolved(&name));
@@ -346,13 +353,31 @@ impl MetaxySession {
             if created.as_ref() == Some(&name) {
                 continue;
             }
+            found |= self.may_fall_back(&name);
             if let Some(definition) = self.views.definition(&name) {
                 found = true;
-                let plan = Box::pin(self.plan_plain(definition)).await?;
-                self.context.execute_logical_plan(plan).await?;
+                let session = self.with_defaults(definition.defaults);
+                let plan = Box::pin(session.plan_plain(definition.statement)).await?;
+                session.context.execute_logical_plan(plan).await?;
             }
         }
         Ok(found)
+    }
+
+    /// The same session with another default catalog and schema.
+    fn with_defaults(&self, (catalog, schema): (String, String)) -> Self {
+        let mut state = self.context.state();
+        let options = &mut state.config_mut().options_mut().catalog;
+        options.default_catalog = catalog;
+        options.default_schema = schema;
+        Self { context: SessionContext::new_with_state(state), ..self.clone() }
+    }
+
+    fn may_fall_back(&self, name: &ResolvedTableReference) -> bool {
+        let is_store = self.extension.store_names().any(|store| store == name.catalog.as_ref());
+        is_store
+            && is_store_schema(&name.schema)
+            && self.extension.store(&name.catalog).is_ok_and(|store| store.has_fallbacks())
     }
 
     /// Says what is wrong with a table that a failed statement names, where that is the cause.

@@ -1,4 +1,4 @@
-//! Views over increments, which have to be planned anew whenever they are used.
+//! Views that have to be planned anew whenever they are used.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,32 +7,35 @@ use datafusion::common::{ResolvedTableReference, TableReference};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{CreateView, ObjectName, Statement as SqlStatement};
 
-/// The definitions of a session's views that contain an increment.
+/// The definitions of a session's views that contain an increment, or read a store that has fallback stores.
 ///
 /// DataFusion keeps a view as a plan. The plan of an increment depends on which tables exist: made before the first
-/// write, it would call every sample new for ever.
+/// write, it would call every sample new for ever. So does the store that a feature is read from.
 #[derive(Debug, Default)]
-pub(super) struct Views(Mutex<HashMap<ResolvedTableReference, Statement>>);
+pub(super) struct Views(Mutex<HashMap<ResolvedTableReference, Definition>>);
+
+/// The statement that makes a view.
+#[derive(Debug, Clone)]
+pub(super) struct Definition {
+    pub statement: Statement,
+    /// The session's default catalog and schema when it was given: short names in it belong there.
+    pub defaults: (String, String),
+}
 
 impl Views {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ResolvedTableReference, Statement>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ResolvedTableReference, Definition>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the definition of a view if it contains an increment; a view of that name before is forgotten.
-    pub(super) fn remember(&self, name: ResolvedTableReference, statement: &Statement, increment: bool) {
-        if !increment {
-            self.forget(&name);
-            return;
-        }
-        let mut statement = statement.clone();
-        if let Statement::Statement(inner) = &mut statement
+    /// Keeps the definition of a view that has to be planned anew; of a view that had its name before nothing stays.
+    pub(super) fn remember(&self, name: ResolvedTableReference, mut definition: Definition) {
+        if let Statement::Statement(inner) = &mut definition.statement
             && let SqlStatement::CreateView(view) = inner.as_mut()
         {
             view.or_replace = true;
             view.if_not_exists = false;
         }
-        self.lock().insert(name, statement);
+        self.lock().insert(name, definition);
     }
 
     /// Forgets a view.
@@ -40,8 +43,8 @@ impl Views {
         self.lock().remove(name);
     }
 
-    /// The statement that makes the view, whether it exists or not.
-    pub(super) fn definition(&self, name: &ResolvedTableReference) -> Option<Statement> {
+    /// The definition of the view, whether it exists or not.
+    pub(super) fn definition(&self, name: &ResolvedTableReference) -> Option<Definition> {
         self.lock().get(name).cloned()
     }
 }

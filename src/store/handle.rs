@@ -12,7 +12,9 @@ use datafusion::logical_expr::{LogicalPlan, col, ident, lit};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 
+use super::fallback::Fallbacks;
 use super::prepare::{Preparer, Stamp};
+use super::search::{Search, Wanted, search};
 use super::system::{FEATURE_VERSIONS, definitions};
 use super::table::View;
 use super::{
@@ -40,6 +42,7 @@ pub struct Store {
     graph: RwLock<Option<Arc<FeatureGraph>>>,
     warnings: Warnings,
     preference: EnginePreference,
+    pub(super) fallbacks: Fallbacks,
 }
 
 impl Store {
@@ -58,6 +61,7 @@ impl Store {
             graph: RwLock::new(None),
             warnings: Warnings::default(),
             preference: EnginePreference::default(),
+            fallbacks: Fallbacks::default(),
         }
     }
 
@@ -99,10 +103,20 @@ impl Store {
             warnings.push(warning);
         }
         let settings = HashSettings::new(algorithm, hash_length)?;
+        let fallbacks = Fallbacks::named(&config.fallback_stores, config.fallback);
         let preference =
             EnginePreference { engine: config.versioning_engine, prefer_native: config.prefer_native };
         let store = Self::new(&config.name, backend, settings, definitions).with_engine(preference);
-        Ok(Self { warnings, ..store })
+        Ok(Self { warnings, fallbacks, ..store })
+    }
+
+    pub(super) fn warnings(&self) -> &Warnings {
+        &self.warnings
+    }
+
+    /// Messages for the user of this store since the last call. A session gives them out itself.
+    pub fn take_warnings(&self) -> Vec<String> {
+        self.warnings.take()
     }
 
     /// The store's name.
@@ -189,13 +203,36 @@ impl Store {
         self.table(definition, View::HISTORY).await
     }
 
+    /// As [`current_table`](Self::current_table), but never a fallback's: what an INSERT goes to, and what an
+    /// increment compares with.
+    pub(crate) async fn own_table(
+        self: &Arc<Self>,
+        definition: &Arc<FeatureDefinition>,
+    ) -> Result<FeatureTable> {
+        let view = View::current(self.graph().await?.feature_version(definition.key())?);
+        let stored = self.open(definition.key()).await?;
+        Ok(FeatureTable::new(Arc::clone(self), Arc::clone(definition), stored, view))
+    }
+
     async fn table(
         self: &Arc<Self>,
         definition: &Arc<FeatureDefinition>,
         view: View,
     ) -> Result<FeatureTable> {
-        let stored = self.open(definition.key()).await?;
-        Ok(FeatureTable::new(Arc::clone(self), Arc::clone(definition), stored, view))
+        let (own, feature) = (Arc::clone(self), Arc::clone(definition));
+        if !self.has_fallbacks() {
+            let stored = self.open(definition.key()).await?;
+            return Ok(FeatureTable::new(own, feature, stored, view));
+        }
+        let wanted = match &view.feature_version {
+            None => Wanted::Any,
+            Some(version) => match self.graph().await?.feature_version(definition.key()) {
+                Ok(current) if current == *version => Wanted::Current(current),
+                _ => Wanted::Version(version.clone()),
+            },
+        };
+        let (search, stored) = search(self, definition.key(), wanted).await?;
+        Ok(FeatureTable::new(own, feature, stored, view).found_by(search))
     }
 
     /// The store's record of pushed definitions, if there is one.
@@ -344,13 +381,23 @@ impl Store {
         let graph = self.graph().await?;
         let plan = graph.plan(feature)?;
         let mut parents: Vec<Option<Arc<dyn TableProvider>>> = Vec::new();
+        let mut fallbacks = Vec::new();
         for (index, parent) in plan.parents.iter().enumerate() {
             if samples {
                 parents.push(None);
+                fallbacks.push(None);
                 continue;
             }
             let table = self.current_table(&parent.definition).await?;
-            if table.exists() {
+            fallbacks.push(table.search().and_then(Search::fallback).map(str::to_owned));
+            let table = match table.search() {
+                Some(_) if table.exists() => Some(table),
+                Some(search) if !parent.dep.optional => {
+                    return Err(search.not_found(&parent.dep.feature, Some(feature)));
+                }
+                _ => table.even_without_rows(),
+            };
+            if let Some(table) = table {
                 parents.push(Some(Arc::new(table.with_versions(plan.parent_struct_keys(index)))));
             } else if parent.dep.optional {
                 parents.push(None);
@@ -362,9 +409,8 @@ impl Store {
                 });
             }
         }
-        let current = self.current_table(&plan.feature).await?;
+        let current = self.own_table(&plan.feature).await?;
         let current = current.exists().then(|| Arc::new(current) as Arc<dyn TableProvider>);
-        let fallbacks = plan.parents.iter().map(|_| None).collect();
         let engine = StoreEngine {
             store: self.name.clone(),
             format: self.backend.format(),
@@ -383,7 +429,7 @@ impl Store {
     }
 
     /// Opens a feature's table and makes sure that it was written under this store's hash settings.
-    async fn open(&self, feature: &FeatureKey) -> Result<Option<StoredTable>> {
+    pub(super) async fn open(&self, feature: &FeatureKey) -> Result<Option<StoredTable>> {
         let Some(table) = self.backend.open(feature).await? else {
             return Ok(None);
         };

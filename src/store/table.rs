@@ -20,6 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 
+use super::search::Search;
 use super::write::FeatureSink;
 use super::{Store, StoredTable};
 use crate::columns::{
@@ -63,6 +64,8 @@ pub struct FeatureTable {
     view: View,
     schema: SchemaRef,
     by_name: bool,
+    /// How the rows were found, for a store with fallbacks.
+    search: Option<Arc<Search>>,
     /// Why the table can't be read.
     unreadable: Option<String>,
     /// Struct keys of the fields whose data versions are hidden columns at the end of the schema.
@@ -90,6 +93,7 @@ impl FeatureTable {
             view,
             schema,
             by_name: false,
+            search: None,
             unreadable: None,
             versions: Vec::new(),
         }
@@ -125,9 +129,26 @@ impl FeatureTable {
         self.by_name
     }
 
-    /// Whether anything was ever written to the feature in this store.
+    /// This table with what is known about where its rows were found.
+    pub(crate) fn found_by(mut self, search: Search) -> Self {
+        self.search = Some(Arc::new(search));
+        self
+    }
+
+    /// How the rows were found, for a store with fallbacks.
+    pub(crate) fn search(&self) -> Option<&Search> {
+        self.search.as_deref()
+    }
+
+    /// The store's own table for a feature that no store has rows of; `None` if there is no table.
+    pub(crate) fn even_without_rows(mut self) -> Option<Self> {
+        self.search = None;
+        self.stored.is_some().then_some(self)
+    }
+
+    /// Whether there is anything to read: a table in this store or, for a store with fallbacks, rows in any.
     pub fn exists(&self) -> bool {
-        self.stored.is_some()
+        self.stored.is_some() && self.search().is_none_or(|search| search.served_by().is_some())
     }
 
     /// A table that stands for one which can't be opened, so that listings of all tables still work.
@@ -145,7 +166,10 @@ impl FeatureTable {
         if let Some(reason) = &self.unreadable {
             return MetaxyError::Invalid(reason.clone());
         }
-        self.store.not_found(&self.definition.spec.key)
+        match self.search() {
+            Some(search) => search.not_found(&self.definition.spec.key, None),
+            None => self.store.not_found(&self.definition.spec.key),
+        }
     }
 
     fn refuse<T>(&self, reason: String) -> Result<T> {
@@ -389,9 +413,12 @@ impl TableProvider for FeatureTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(stored) = &self.stored else {
+        let Some(stored) = self.stored.as_ref().filter(|_| self.exists()) else {
             return Err(self.not_found().into());
         };
+        if let Some(search) = self.search() {
+            search.tell(&self.store, &self.definition.spec.key, state);
+        }
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let projection = projection.unwrap_or(&all);
         if self.view.sample_history {

@@ -42,7 +42,7 @@ pub struct IncrementInputs {
     pub settings: HashSettings,
     /// For each parent its latest live rows; `None` for an optional parent that has no table.
     pub parents: Vec<Option<Arc<dyn TableProvider>>>,
-    /// For each parent the fallback store that it comes from; `None` for the store itself.
+    /// For each parent the fallback store that its rows come from; `None` where it is the store itself.
     pub fallbacks: Vec<Option<String>>,
     /// The feature's own latest live rows; `None` when it was never written.
     pub current: Option<Arc<dyn TableProvider>>,

@@ -15,6 +15,7 @@ mod delta_foreign;
 mod delta_order;
 mod docs;
 mod embed;
+mod fallback;
 mod python;
 mod stories;
 mod support;

@@ -1,4 +1,4 @@
-//! What a trial starts with: a folder of its own, two stores in it, and a session over them.
+//! What a trial starts with: a folder of its own, stores in it, and a session over them.
 
 use datafusion_metaxy::config::{Config, Environment};
 use datafusion_metaxy::error::{MetaxyError, Result};
@@ -8,7 +8,8 @@ use tempfile::TempDir;
 /// The folder of the test files.
 pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/slt");
 
-/// The stores of one trial: `main` is the default one, `other` hashes with md5.
+/// The stores of one trial: `main` is the default one, `other` hashes with md5. `branch` falls back to `prod`, which
+/// falls back to `archive`; `strict` must not fall back to `prod`.
 pub struct Fixture {
     folder: TempDir,
     store: &'static str,
@@ -36,12 +37,19 @@ impl Fixture {
             _ => format!("root_path = \"{folder}/{name}\", "),
         };
         let (main, other) = (place("main"), place("other"));
+        let (branch, prod, archive, strict) =
+            (place("branch"), place("prod"), place("archive"), place("strict"));
         format!(
             r#"
             project = "slt"
             store = "main"
             stores.main = {{ type = "{store}", config = {{ {main}hash_algorithm = "xxhash32" }} }}
             stores.other = {{ type = "{store}", config = {{ {other}hash_algorithm = "md5" }} }}
+            stores.branch = {{ type = "{store}", config = {{ {branch}fallback_stores = ["prod"] }} }}
+            stores.prod = {{ type = "{store}", config = {{ {prod}fallback_stores = ["archive"] }} }}
+            stores.archive = {{ type = "{store}", config = {{ {archive}hash_algorithm = "xxhash32" }} }}
+            stores.strict = {{ type = "{store}", config = {{ {strict}fallback_stores = ["prod", "archive"] }} }}
+            ext.datafusion.stores.strict.fallback = "forbid"
             ext.datafusion.engine = "{executor}"
             ext.datafusion.features = ["{ROOT}/{features}/*.toml"]
             "#

@@ -18,17 +18,17 @@ const NULL: u128 = 1 << 127;
 
 /// Makes keys; those of one maker can be compared with each other.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     seed: u64,
 }
 
 impl Keys {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { seed: RandomState::new().hash_one(0_u8) }
     }
 
     /// The key of each row of these columns.
-    pub(super) fn of(&self, columns: &[ArrayRef]) -> Result<Vec<u128>> {
+    pub(crate) fn of(&self, columns: &[ArrayRef]) -> Result<Vec<u128>> {
         match columns {
             [column] if column.data_type().is_signed_integer() => integers(column),
             [column] if column.data_type().is_unsigned_integer() => integers(column),
@@ -73,7 +73,7 @@ fn integers(column: &ArrayRef) -> Result<Vec<u128>> {
 }
 
 /// The rows in which any of the columns is NULL, if there are such rows.
-pub(super) fn null_rows(columns: &[ArrayRef]) -> Option<BooleanBuffer> {
+pub(crate) fn null_rows(columns: &[ArrayRef]) -> Option<BooleanBuffer> {
     let nulls = columns
         .iter()
         .fold(None, |all, column| NullBuffer::union(all.as_ref(), column.logical_nulls().as_ref()))?;
