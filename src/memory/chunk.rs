@@ -1,9 +1,10 @@
 //! A batch of an input with what is worked out once per row: its key, its time, whether it counts.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt64Array,
+    Array, ArrayData, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt64Array, new_empty_array,
 };
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::compute::cast;
@@ -28,8 +29,8 @@ pub(super) struct Chunk {
     pub null_keys: Option<BooleanBuffer>,
     /// What identifies a sample, where that is not the key and the latest rows are yet to be found.
     pub ids: Option<Vec<u128>>,
-    pub times: Option<Vec<i64>>,
-    pub order: Option<UInt64Array>,
+    pub times: Times,
+    pub order: Order,
     /// Rows that count if they are the latest of their id: neither deleted nor filtered out. `None`: all.
     pub counts: Option<BooleanBuffer>,
     /// What identifies a row's group, where groups are not the keys.
@@ -63,8 +64,8 @@ impl Chunk {
             keys: keys.of(&key_columns)?,
             null_keys: null_rows(&key_columns),
             ids: None,
-            times: None,
-            order: None,
+            times: Times::All(i64::MIN),
+            order: Order::None,
             counts: passing,
             groups: None,
             sort_keys: None,
@@ -81,7 +82,10 @@ impl Chunk {
         } else if !layout.order.is_empty() {
             chunk.sort_keys = Some(sort_keys(&pick(&layout.order))?);
         }
-        chunk.columns = columns;
+        let nothing = new_empty_array(&DataType::Null);
+        let kept = columns.into_iter().zip(&layout.kept);
+        chunk.columns =
+            kept.map(|(column, kept)| if *kept { column } else { Arc::clone(&nothing) }).collect();
         Ok(chunk)
     }
 
@@ -96,9 +100,12 @@ impl Chunk {
             let ids: Vec<ArrayRef> = latest.ids.iter().map(|&i| ArrayRef::clone(batch.column(i))).collect();
             self.ids = Some(keys.of(&ids)?);
         }
-        self.times = latest_times(batch, latest)?;
-        let order = latest.row_order.and_then(|i| batch.column(i).as_primitive_opt::<UInt64Type>());
-        self.order = order.cloned();
+        if let Some(times) = latest_times(batch, latest)? {
+            self.times = Times::of(times);
+        }
+        if let Some(order) = latest.row_order.and_then(|i| batch.column(i).as_primitive_opt::<UInt64Type>()) {
+            self.order = Order::of(order);
+        }
         if let Some(deleted) = latest.deleted_at.map(|i| batch.column(i))
             && deleted.null_count() < deleted.len()
         {
@@ -117,8 +124,16 @@ impl Chunk {
     /// When the row was written, and what decides between rows of one time.
     #[inline]
     pub(super) fn age(&self, row: usize) -> (i64, u64) {
-        let time = self.times.as_ref().map_or(i64::MIN, |times| times[row]);
-        (time, self.order.as_ref().map_or(0, |order| order.value(row)))
+        let time = match &self.times {
+            Times::All(time) => *time,
+            Times::Each(times) => times[row],
+        };
+        let order = match &self.order {
+            Order::None => 0,
+            Order::From(first) => first + row as u64,
+            Order::Each(order) => order.value(row),
+        };
+        (time, order)
     }
 
     #[inline]
@@ -137,8 +152,43 @@ impl Chunk {
         self.rows * size_of::<u128>()
             + numbers(&self.ids)
             + numbers(&self.groups)
-            + self.times.as_ref().map_or(0, |times| times.len() * size_of::<i64>())
+            + if let Times::Each(times) = &self.times { times.len() * size_of::<i64>() } else { 0 }
             + self.sort_keys.as_ref().map_or(0, Rows::size)
+    }
+}
+
+/// When rows were written; most often it is one time for all.
+#[derive(Debug)]
+pub(super) enum Times {
+    All(i64),
+    Each(Vec<i64>),
+}
+
+impl Times {
+    fn of(times: Vec<i64>) -> Self {
+        match times.first() {
+            Some(&first) if times.iter().all(|&time| time == first) => Self::All(first),
+            _ => Self::Each(times),
+        }
+    }
+}
+
+/// What decides between rows of one time; most often rows are in that order.
+#[derive(Debug)]
+pub(super) enum Order {
+    None,
+    From(u64),
+    Each(UInt64Array),
+}
+
+impl Order {
+    fn of(order: &UInt64Array) -> Self {
+        match order.values().first() {
+            Some(&first) if order.values().iter().zip(first..).all(|(&order, next)| order == next) => {
+                Self::From(first)
+            }
+            _ => Self::Each(order.clone()),
+        }
     }
 }
 
@@ -162,7 +212,7 @@ impl Buffers {
         for text in &chunk.texts {
             bytes += self.array(&text.to_data());
         }
-        if let Some(order) = &chunk.order {
+        if let Order::Each(order) = &chunk.order {
             bytes += self.array(&order.to_data());
         }
         bytes

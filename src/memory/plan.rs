@@ -76,6 +76,8 @@ impl Columns {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Layout {
     pub columns: Vec<String>,
+    /// Which of the columns the answer has; the others go once keys, texts and flags are taken from them.
+    pub kept: Vec<bool>,
     pub keys: Vec<usize>,
     /// Whether a row's id is its key.
     pub unique: bool,
@@ -155,7 +157,12 @@ impl Plan {
         let hashes = hashes(&description, &wanted);
         let mut layouts = Vec::new();
         for (i, columns) in needed.into_iter().enumerate() {
-            let mut layout = Layout { columns, ..Layout::default() };
+            let is_kept = |column: &String| match description.expected.get(i) {
+                Some(_) => [DATA_VERSIONS, internal::DATA_VERSION].contains(&column.as_str()),
+                None => wanted.iter().any(|name| stored(name) == *column),
+            };
+            let kept = columns.iter().map(|c| wanted.contains(&c.as_str()) || is_kept(c)).collect();
+            let mut layout = Layout { columns, kept, ..Layout::default() };
             layout.keys = layout.indices(&description.keys)?;
             if let Some(input) = description.expected.get(i) {
                 layout.unique = input.unique;
