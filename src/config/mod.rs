@@ -18,9 +18,7 @@ mod typed;
 
 pub use env::Environment;
 pub use keys::known_keys;
-pub use model::{
-    Config, DataFusionConfig, DeltaLayout, StoreConfig, StoreKind, StoreOverrides, VersioningEngine,
-};
+pub use model::{Config, DataFusionConfig, Layout, StoreConfig, StoreKind, StoreOverrides, VersioningEngine};
 pub use read::project_problem;
 pub use secret::{LeftAlone, Secret, is_secret_key, redact};
 

@@ -47,7 +47,7 @@ fn everything_at_once() {
 
     let store = config.default_store().unwrap();
     assert_eq!(store.require_root_path().unwrap(), "s3://b/m");
-    assert_eq!((store.layout, store.hash_algorithm.as_deref()), (DeltaLayout::Flat, Some("md5")));
+    assert_eq!((store.layout, store.hash_algorithm.as_deref()), (Layout::Flat, Some("md5")));
     assert_eq!(store.storage_options["timeout"].expose(), "5");
     // What is said under ext.datafusion goes over the store's own words.
     assert_eq!(store.prefer_native, Some(false));
