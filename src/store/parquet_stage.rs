@@ -22,7 +22,7 @@ use crate::columns::{DELETED_AT, UPDATED_AT};
 use crate::error::{MetaxyError, Result};
 
 /// A row group is closed when it has about this many bytes: it is kept in memory until then.
-const GROUP_SIZE: usize = 128 * 1024 * 1024;
+const GROUP_SIZE: usize = 64 * 1024 * 1024;
 
 /// A complete file in the staging folder.
 pub(crate) struct Stage {
