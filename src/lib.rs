@@ -59,7 +59,7 @@
 //! | [`model`] | what a feature is: key, spec, graph, versions, plan; no DataFusion types |
 //! | [`hash`] | what is hashed and how: algorithms and the SQL functions |
 //! | [`update`] | the increment as a logical plan: parents, lineage, provenance, comparison |
-//! | [`store`] | where metadata lives: the trait, Delta Lake, memory, reads and writes |
+//! | [`store`] | where metadata lives: the trait, Delta Lake, Parquet files, memory, reads and writes |
 //! | [`catalog`] | how SQL sees a store |
 //! | `functions` | what a user can type in FROM: `resolve_update`, `files` |
 //! | [`session`] | attaching stores to a session, and the statement layer in front of it |

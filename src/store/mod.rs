@@ -11,6 +11,7 @@ mod location;
 mod memory;
 mod parquet;
 mod parquet_commit;
+mod parquet_damage;
 mod parquet_folder;
 mod parquet_footer;
 mod parquet_scan;

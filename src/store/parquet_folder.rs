@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
 use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -43,6 +44,13 @@ pub(crate) struct Objects {
     /// The store's name in a session.
     pub(crate) url: ObjectStoreUrl,
     pub(crate) footers: Arc<FileMetadataCache>,
+}
+
+impl Objects {
+    /// Opens files for reading, with the footers that are known.
+    pub(crate) fn reader(&self) -> CachedParquetFileReaderFactory {
+        CachedParquetFileReaderFactory::new(Arc::clone(&self.store), Arc::clone(&self.footers))
+    }
 }
 
 /// A feature's folder.

@@ -7,7 +7,6 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DFSchema, Result, ScalarValue, exec_datafusion_err};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfigBuilder, ParquetSource, wrap_partition_type_in_dict,
     wrap_partition_value_in_dict,
@@ -23,6 +22,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::delta_schema::merge;
+use super::parquet_damage::NamedErrorsExec;
 use super::parquet_folder::{Files, ParquetFolder};
 use super::row_order::{FILE_COLUMN, FileRanks, RowOrderExec, in_order};
 use crate::columns::ROW_ORDER;
@@ -69,11 +69,9 @@ impl ParquetRows {
         let table = TableSchema::builder(Arc::clone(columns))
             .with_table_partition_cols(vec![Arc::new(file_column)])
             .build();
-        let reader =
-            CachedParquetFileReaderFactory::new(Arc::clone(&objects.store), Arc::clone(&objects.footers));
         let mut source = ParquetSource::new(table)
             .with_table_parquet_options(state.default_table_options().parquet)
-            .with_parquet_file_reader_factory(Arc::new(reader));
+            .with_parquet_file_reader_factory(Arc::new(objects.reader()));
         if let Some(predicate) = predicate(state, columns, filters)? {
             source = source.with_predicate(predicate);
         }
@@ -88,7 +86,8 @@ impl ParquetRows {
             .with_limit(limit)
             .with_projection_indices(Some(indices))?
             .build();
-        Ok(DataSourceExec::from_data_source(config))
+        let scan = in_pieces(DataSourceExec::from_data_source(config), state)?;
+        Ok(Arc::new(NamedErrorsExec::new(scan, self.folder.clone(), files)))
     }
 }
 
@@ -135,7 +134,6 @@ impl TableProvider for ParquetRows {
         }
         indices.push(columns.fields().len());
         let scan = self.read(state, &files, &columns, indices, filters, None)?;
-        let scan = in_pieces(scan, state)?;
         let numbered = RowOrderExec::try_new(scan, ranks(&files), state.config_options())?;
         as_opened(in_order(Arc::new(numbered), projection, order)?, &wanted)
     }
@@ -154,7 +152,7 @@ fn predicate(
     Ok(Some(state.create_physical_expr(condition, &DFSchema::try_from(columns.clone())?)?))
 }
 
-/// Lets several partitions read pieces of a large file: the optimizer does not see the scan under the row order.
+/// Lets several partitions read pieces of a large file: the optimizer leaves the scan as it is.
 fn in_pieces(scan: Arc<dyn ExecutionPlan>, state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
     let options = state.config_options();
     if !options.optimizer.repartition_file_scans {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray};
 use datafusion::arrow::datatypes::{DataType, Field};
@@ -325,23 +325,33 @@ fn files_of_dead_writers_are_ignored_and_swept_after_a_day() {
     });
 }
 
-/// A process that is killed while it writes.
+/// A process that is killed when a part of its file is written.
 #[test]
 fn a_killed_writer_leaves_nothing_visible() {
     run(async {
         let project = Project::parquet(RAW);
         query(&project.session().await, &insert("v1", "")).await;
-        let endless = "INSERT INTO video__raw SELECT CAST(value AS VARCHAR) AS video_id, sha256(CAST(value AS VARCHAR)) AS x, \
-                       named_struct('default', 'v') AS metaxy_provenance_by_field FROM generate_series(1, 1000000000)";
-        let mut child = project.cli().sql(&[endless]).start();
-        std::thread::sleep(Duration::from_secs(3));
-        assert!(child.try_wait().unwrap().is_none(), "the write is under way");
+        let noise = vec!["CAST(random() AS VARCHAR)"; 40].join(" || ");
+        let endless = format!(
+            "INSERT INTO video__raw SELECT CAST(value AS VARCHAR) AS video_id, {noise} AS x, \
+             named_struct('default', 'v') AS metaxy_provenance_by_field FROM generate_series(1, 1000000000)"
+        );
+        let mut child = project.cli().sql(&[&endless]).start();
+        let staging = project.table("video/raw").join("_staging");
+        let started = Instant::now();
+        while files_below(&staging).is_empty() {
+            assert!(child.try_wait().unwrap().is_none(), "the write has ended");
+            assert!(started.elapsed() < Duration::from_secs(120), "nothing is staged");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
+        assert_eq!(files_below(&staging).len(), 1, "the file stays behind");
         let session = project.session().await;
         assert_eq!(only(&query(&session, "SELECT count(*) FROM history.video__raw").await), json!(1));
         query(&session, &insert("v2", "")).await;
         assert_eq!(only(&query(&session, "SELECT count(*) FROM history.video__raw").await), json!(2));
+        assert!(file(&project, 2).exists());
     });
 }
 
@@ -386,10 +396,11 @@ fn a_broken_file_is_an_error_that_names_it() {
         let mut wrong_pages = saved.clone();
         wrong_pages[4..60].fill(0xff);
         fs::write(&path, &wrong_pages).unwrap();
-        let message = error(&project.session().await, "SELECT * FROM video__raw").await;
-        eprintln!("PAGES {message}");
-        for part in ["dev", "video/raw", &name(2)] {
-            assert!(message.contains(part), "{part} is not in: {message}");
+        for sql in ["SELECT * FROM video__raw", "SELECT * FROM history.video__raw"] {
+            let message = error(&project.session().await, sql).await;
+            for part in ["dev", "video/raw", &name(2), "damaged"] {
+                assert!(message.contains(part), "{part} is not in: {message}");
+            }
         }
         fs::write(&path, &saved).unwrap();
         assert_files(&project.table("video/raw"), 2);
