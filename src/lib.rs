@@ -62,7 +62,7 @@
 //! | `operators` | physical operators beside DataFusion's: the latest row per id |
 //! | `memory` | the in-memory executor: the same increment over Arrow columns |
 //! | `engine` | from a description to the executor that runs it |
-//! | [`store`] | where metadata lives: the trait, Delta Lake, memory, reads and writes |
+//! | [`store`] | where metadata lives: the trait, Delta Lake, Parquet files, memory, fallbacks, reads and writes |
 //! | [`catalog`] | how SQL sees a store |
 //! | `functions` | what a user can type in FROM: `resolve_update`, `files`, `system.resolution` |
 //! | [`session`] | attaching stores to a session, and the statement layer in front of it |

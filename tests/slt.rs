@@ -22,7 +22,7 @@ use database::Database;
 use fixture::{Fixture, ROOT};
 
 /// What the files run over, also as labels of `onlyif` and `skipif`.
-const STORES: [&str; 2] = ["memory", "delta"];
+const STORES: [&str; 3] = ["memory", "delta", "parquet"];
 /// What computes increments, also as labels: `engine_native`, `engine_memory`.
 const EXECUTORS: [&str; 2] = ["native", "memory"];
 

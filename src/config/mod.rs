@@ -22,9 +22,7 @@ pub(crate) use chain::{check_fallbacks, hash_mismatch};
 pub use engine::{EnginePreference, VersioningEngine};
 pub use env::Environment;
 pub use keys::known_keys;
-pub use model::{
-    Config, DataFusionConfig, DeltaLayout, FallbackPolicy, StoreConfig, StoreKind, StoreOverrides,
-};
+pub use model::{Config, DataFusionConfig, FallbackPolicy, Layout, StoreConfig, StoreKind, StoreOverrides};
 pub use read::project_problem;
 pub use secret::{LeftAlone, Secret, is_secret_key, redact};
 

@@ -67,7 +67,7 @@ pub struct StoreConfig {
     /// The folder or URL that holds the tables, as written: relative to the working directory.
     pub root_path: Option<String>,
     /// How a feature key becomes a path below `root_path`.
-    pub layout: DeltaLayout,
+    pub layout: Layout,
     /// Options for the object store. Any of them may be a credential.
     pub storage_options: IndexMap<String, Secret>,
     /// Stores to read from when a feature is missing here, in order.
@@ -93,7 +93,7 @@ impl StoreConfig {
             name: name.into(),
             kind,
             root_path: None,
-            layout: DeltaLayout::default(),
+            layout: Layout::default(),
             storage_options: IndexMap::new(),
             fallback_stores: Vec::new(),
             fallback: FallbackPolicy::default(),
@@ -148,19 +148,33 @@ impl fmt::Debug for StoreConfig {
 pub enum StoreKind {
     /// Delta Lake tables below a folder or URL.
     Delta,
+    /// Folders of Parquet files below a folder or URL.
+    Parquet,
     /// Tables that live as long as the process.
     Memory,
     /// A type that Python may know and this crate can't open: an error only once the store is used.
     Other(String),
 }
 
-/// How a feature key becomes a path.
+impl StoreKind {
+    /// The word for it in `type`.
+    pub fn name(&self) -> &str {
+        match self {
+            StoreKind::Delta => "delta",
+            StoreKind::Parquet => "parquet",
+            StoreKind::Memory => "memory",
+            StoreKind::Other(name) => name,
+        }
+    }
+}
+
+/// How a feature key becomes a path; the kind of store gives the ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DeltaLayout {
-    /// `a/b/c.delta`
+pub enum Layout {
+    /// `a/b/c.delta`, `a/b/c.parquet`
     #[default]
     Nested,
-    /// `a__b__c.delta`
+    /// `a__b__c.delta`, `a__b__c.parquet`
     Flat,
 }
 

@@ -3,7 +3,7 @@
 use super::{
     engine::VersioningEngine,
     keys::names_below,
-    model::{DeltaLayout, StoreConfig, StoreKind, StoreOverrides},
+    model::{Layout, StoreConfig, StoreKind, StoreOverrides},
     secret::Secret,
     suggest::nearest,
     typed::Entry,
@@ -11,12 +11,14 @@ use super::{
 use crate::error::Result;
 
 /// Types with a short name that this crate opens.
-const SHORT_NAMES: [&str; 2] = ["delta", "memory"];
+const SHORT_NAMES: [&str; 3] = ["delta", "memory", "parquet"];
 /// Other stores that Metaxy has, by the short name one would give them.
-const KNOWN_ELSEWHERE: [&str; 8] =
-    ["bigquery", "clickhouse", "duckdb", "ducklake", "iceberg", "lancedb", "parquet", "postgresql"];
-/// Keys of a store that keeps Delta tables.
-const DELTA_KEYS: [&str; 4] = ["root_path", "layout", "storage_options", "delta_write_options"];
+const KNOWN_ELSEWHERE: [&str; 7] =
+    ["bigquery", "clickhouse", "duckdb", "ducklake", "iceberg", "lancedb", "postgresql"];
+/// Keys of a store that keeps files.
+const FILE_KEYS: [&str; 3] = ["root_path", "layout", "storage_options"];
+/// What only a Delta store has besides; for Python.
+const DELTA_KEY: &str = "delta_write_options";
 /// Every versioning hash there is a name for; which ones a store can compute is the store's business.
 const HASH_ALGORITHMS: [&str; 7] = ["xxhash32", "xxhash64", "xxh3_64", "wyhash", "md5", "sha256", "farmhash"];
 
@@ -62,6 +64,7 @@ pub(super) fn read_store(
 
 fn read_setting(store: &mut StoreConfig, key: &str, entry: &Entry<'_>, known: &[&str]) -> Result<()> {
     let is_delta = store.kind == StoreKind::Delta;
+    let has_files = is_delta || store.kind == StoreKind::Parquet;
     match key {
         "fallback_stores" => store.fallback_stores = entry.texts()?,
         "hash_algorithm" => store.hash_algorithm = Some(read_hash(entry)?),
@@ -73,11 +76,11 @@ fn read_setting(store: &mut StoreConfig, key: &str, entry: &Entry<'_>, known: &[
                 ("polars", VersioningEngine::Memory),
             ])?);
         }
-        "root_path" if is_delta => store.root_path = Some(entry.text()?),
-        "layout" if is_delta => {
-            store.layout = entry.choice(&[("nested", DeltaLayout::Nested), ("flat", DeltaLayout::Flat)])?;
+        "root_path" if has_files => store.root_path = Some(entry.text()?),
+        "layout" if has_files => {
+            store.layout = entry.choice(&[("nested", Layout::Nested), ("flat", Layout::Flat)])?;
         }
-        "storage_options" if is_delta => {
+        "storage_options" if has_files => {
             let options = entry.scalars()?;
             store.storage_options =
                 options.into_iter().map(|(key, value)| (key, Secret::new(value))).collect();
@@ -87,7 +90,10 @@ fn read_setting(store: &mut StoreConfig, key: &str, entry: &Entry<'_>, known: &[
             store.other.0.insert(key.to_owned(), entry.node.to_json());
         }
         _ => {
-            let fits = |name: &&str| is_delta || !DELTA_KEYS.contains(name);
+            let fits = |name: &&str| match *name {
+                DELTA_KEY => is_delta,
+                name => has_files || !FILE_KEYS.contains(&name),
+            };
             let known: Vec<&str> = known.iter().copied().filter(fits).collect();
             return Err(entry.unknown(key, &known));
         }
@@ -102,6 +108,7 @@ fn read_kind(entry: &Entry<'_>) -> Result<StoreKind> {
     match (name.as_str(), class) {
         ("delta", _) => Ok(StoreKind::Delta),
         ("memory", _) => Ok(StoreKind::Memory),
+        ("parquet", _) => Ok(StoreKind::Parquet),
         // The modules moved between versions, the classes kept their names.
         (path, "DeltaMetadataStore") if path.starts_with("metaxy.") => Ok(StoreKind::Delta),
         (path, "InMemoryMetadataStore") if path.starts_with("metaxy.") => Ok(StoreKind::Memory),

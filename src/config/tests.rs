@@ -47,7 +47,7 @@ fn everything_at_once() {
 
     let store = config.default_store().unwrap();
     assert_eq!(store.require_root_path().unwrap(), "s3://b/m");
-    assert_eq!((store.layout, store.hash_algorithm.as_deref()), (DeltaLayout::Flat, Some("md5")));
+    assert_eq!((store.layout, store.hash_algorithm.as_deref()), (Layout::Flat, Some("md5")));
     assert_eq!(store.storage_options["timeout"].expose(), "5");
     // What is said under ext.datafusion goes over the store's own words.
     assert_eq!(store.prefer_native, Some(false));
@@ -70,12 +70,28 @@ fn store_types_have_two_spellings() {
         assert_eq!(kind(name).unwrap(), StoreKind::Delta);
     }
     assert_eq!(kind("memory").unwrap(), StoreKind::Memory);
+    assert_eq!(kind("parquet").unwrap(), StoreKind::Parquet);
     for name in ["metaxy.ext.duckdb.DuckDBMetadataStore", "postgresql", "own.stores.DeltaMetadataStore"] {
         assert_eq!(kind(name).unwrap(), StoreKind::Other(name.to_owned()));
     }
     let message = kind("detla").unwrap_err().to_string();
     assert!(
         message.contains("stores.dev.type (line 2)") && message.ends_with("did you mean \"delta\"?"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_parquet_store_has_the_keys_of_files() {
+    let toml = "[stores.dev]\ntype = 'parquet'\n[stores.dev.config]\nroot_path = 'r'\nlayout = 'flat'\n\
+                storage_options = {a = 'hunter2'}\n";
+    let config = load(toml, &[]).unwrap();
+    let store = &config.stores["dev"];
+    assert_eq!((store.root_path.as_deref(), store.layout), (Some("r"), Layout::Flat));
+    assert_eq!(store.storage_options["a"].expose(), "hunter2");
+    let message = error(&format!("{toml}delta_write_options = {{}}"), &[]);
+    assert!(
+        message.contains("stores.dev.config.delta_write_options") && message.contains("unknown key"),
         "{message}"
     );
 }

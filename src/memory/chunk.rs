@@ -13,7 +13,8 @@ use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::Result;
 
 use super::input::Input;
-use super::plan::Layout;
+use super::plan::{Layout, Plan, STORED_PROVENANCE};
+use super::provenance::Provenance;
 use crate::operators::{Keys, LatestColumns, latest_times, null_rows};
 
 /// A batch, ready to be compared.
@@ -23,6 +24,8 @@ pub(super) struct Chunk {
     /// The columns of the [`Layout`].
     pub columns: Vec<ArrayRef>,
     pub texts: Vec<StringArray>,
+    /// The rows' provenance as [`Keys::version`] has it: of stored rows, and of expected ones where it is known by now.
+    pub versions: Vec<u64>,
     pub flags: Vec<BooleanArray>,
     pub keys: Vec<u128>,
     /// Rows in which a key column is NULL.
@@ -40,7 +43,16 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    pub(super) fn try_new(batch: &RecordBatch, input: &Input, layout: &Layout, keys: &Keys) -> Result<Self> {
+    /// `number` is the input's; `provenance` is used again for each of its batches.
+    pub(super) fn try_new(
+        batch: &RecordBatch,
+        input: &Input,
+        plan: &Plan,
+        number: usize,
+        keys: &Keys,
+        provenance: &mut Provenance,
+    ) -> Result<Self> {
+        let layout = &plan.layouts[number];
         let (shown, passing) = input.apply(batch)?;
         let columns = layout
             .columns
@@ -61,6 +73,7 @@ impl Chunk {
             rows: batch.num_rows(),
             texts: layout.texts.iter().map(|&i| text(&columns[i])).collect::<Result<_>>()?,
             flags: layout.flags.iter().map(|&i| flag(&columns[i])).collect::<Result<_>>()?,
+            versions: Vec::new(),
             keys: keys.of(&key_columns)?,
             null_keys: null_rows(&key_columns),
             ids: None,
@@ -82,11 +95,32 @@ impl Chunk {
         } else if !layout.order.is_empty() {
             chunk.sort_keys = Some(sort_keys(&pick(&layout.order))?);
         }
+        chunk.add_versions(plan, number, keys, provenance);
         let nothing = new_empty_array(&DataType::Null);
         let kept = columns.into_iter().zip(&layout.kept);
         chunk.columns =
             kept.map(|(column, kept)| if *kept { column } else { Arc::clone(&nothing) }).collect();
         Ok(chunk)
+    }
+
+    fn add_versions(&mut self, plan: &Plan, number: usize, keys: &Keys, provenance: &mut Provenance) {
+        if Some(number) == plan.current() {
+            let stored = &self.texts[STORED_PROVENANCE];
+            self.versions = stored.iter().map(|version| keys.version(version)).collect();
+        } else if plan.hashed_when_read {
+            let texts = &self.texts;
+            self.versions.reserve_exact(self.rows);
+            for row in 0..self.rows {
+                provenance.hash(plan, |_, text| {
+                    let values = &texts[text];
+                    (!values.is_null(row)).then(|| values.value(row))
+                });
+                self.versions.push(keys.version(provenance.sample()));
+            }
+        }
+        if !plan.keeps_texts(number) {
+            self.texts.clear();
+        }
     }
 
     fn add_latest(
@@ -150,6 +184,7 @@ impl Chunk {
     pub(super) fn own_size(&self) -> usize {
         let numbers = |values: &Option<Vec<u128>>| values.as_ref().map_or(0, |v| v.len() * size_of::<u128>());
         self.rows * size_of::<u128>()
+            + self.versions.len() * size_of::<u64>()
             + numbers(&self.ids)
             + numbers(&self.groups)
             + if let Times::Each(times) = &self.times { times.len() * size_of::<i64>() } else { 0 }

@@ -14,6 +14,7 @@ use super::input::Input;
 use super::latest::latest_rows;
 use super::partition::Partitioner;
 use super::plan::Plan;
+use super::provenance::Provenance;
 use super::rows::Row;
 use crate::operators::Keys;
 
@@ -25,6 +26,8 @@ const ROW_SIZE: usize = 64;
 pub(super) struct Collected {
     /// The chunks of each input.
     pub chunks: Vec<Vec<Chunk>>,
+    /// What made their keys.
+    pub keys: Keys,
     /// Memory that is taken for as long as the chunks live.
     reservations: Vec<MemoryReservation>,
 }
@@ -66,7 +69,7 @@ pub(super) async fn collect(
     // Chunks are numbered in the order of the scans, so that equal inputs give equal answers.
     read.sort_by_key(|read| (read.input, read.partition));
     let mut collected =
-        Collected { chunks: inputs.iter().map(|_| Vec::new()).collect(), reservations: Vec::new() };
+        Collected { chunks: inputs.iter().map(|_| Vec::new()).collect(), keys, reservations: Vec::new() };
     for read in read {
         collected.chunks[read.input].extend(read.chunks);
         collected.reservations.push(read.reservation);
@@ -84,11 +87,12 @@ async fn read(
 ) -> Result<Vec<Chunk>> {
     let mut chunks = Vec::new();
     let mut buffers = Buffers::default();
+    let mut provenance = Provenance::new(plan);
     while let Some(batch) = rows.next().await.transpose()? {
         if batch.num_rows() == 0 {
             continue;
         }
-        let chunk = Chunk::try_new(&batch, input, &plan.layouts[number], &keys)?;
+        let chunk = Chunk::try_new(&batch, input, plan, number, &keys, &mut provenance)?;
         reservation.try_grow(buffers.count(&chunk) + chunk.own_size() + chunk.rows * ROW_SIZE)?;
         chunks.push(chunk);
     }

@@ -1,11 +1,12 @@
 //! The stored rows of a key, as the comparison sees them.
 
-use datafusion::arrow::array::Array;
-
 use super::chunk::Chunk;
-use super::plan::{Plan, STALE_FLAG, STORED_PROVENANCE, TARGET_FLAG};
+use super::plan::{Plan, STALE_FLAG, TARGET_FLAG};
 use super::rows::{Row, Side};
 use crate::update::StoredRows;
+
+/// A version that is NULL, among numbered ones.
+const NULL: u64 = 0;
 
 /// The stored side of a partition.
 pub(super) struct Stored<'a> {
@@ -34,14 +35,12 @@ impl<'a> Stored<'a> {
 
     /// Whether a sample that is stored has to be computed again: any of its rows passes the target filters, and any
     /// differs, has no provenance or meets a staleness predicate. An expected provenance that is NULL always differs.
-    pub(super) fn is_stale(&self, key: usize, provenance: Option<&str>) -> bool {
+    pub(super) fn is_stale(&self, key: usize, provenance: u64) -> bool {
         self.rows(key).any(|row| self.flag(row, TARGET_FLAG))
-            && (provenance.is_none()
+            && (provenance == NULL
                 || self.rows(key).any(|row| {
-                    let stored = &self.chunks[row.chunk()].texts[STORED_PROVENANCE];
-                    stored.is_null(row.row())
-                        || Some(stored.value(row.row())) != provenance
-                        || self.flag(row, STALE_FLAG)
+                    let stored = self.chunks[row.chunk()].versions[row.row()];
+                    stored == NULL || stored != provenance || self.flag(row, STALE_FLAG)
                 }))
     }
 

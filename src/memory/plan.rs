@@ -124,7 +124,7 @@ pub(super) enum Piece {
     },
 }
 
-/// The stored side's texts and flags.
+/// The stored side's text and flags.
 pub(super) const STORED_PROVENANCE: usize = 0;
 pub(super) const TARGET_FLAG: usize = 0;
 pub(super) const STALE_FLAG: usize = 1;
@@ -145,6 +145,8 @@ pub(super) struct Plan {
     pub sorted_fields: Vec<usize>,
     pub settings: HashSettings,
     pub rows: StoredRows,
+    /// Whether an expected row's provenance depends on one input's row alone, so that it is hashed as it is read.
+    pub hashed_when_read: bool,
     /// Whether the fields' and the sample's versions are asked for.
     pub wants_fields: bool,
     pub wants_sample: bool,
@@ -190,9 +192,11 @@ impl Plan {
         let recipes = if hashes { recipes(&description, &layouts)? } else { Vec::new() };
         let wants = |names: &[&str]| names.iter().any(|name| wanted.contains(name));
         let own_version = |name| !description.overridden && wants(&[name]);
+        let alone = matches!(description.expected.as_slice(), [only] if only.aggregation.is_none());
         Ok(Self {
             sorted_fields: if hashes { description.sorted_fields() } else { Vec::new() },
             settings: description.settings,
+            hashed_when_read: alone && description.current.is_some(),
             rows: description.current.as_ref().map_or(StoredRows::Unique, |current| current.rows),
             wants_fields: wants(&[PROVENANCE_BY_FIELD]) || own_version(DATA_VERSION_BY_FIELD),
             wants_sample: wants(&[PROVENANCE]) || own_version(DATA_VERSION),
@@ -201,6 +205,16 @@ impl Plan {
             layouts,
             recipes,
         })
+    }
+
+    /// Whether the texts of an input are needed once its rows are read.
+    pub(super) fn keeps_texts(&self, input: usize) -> bool {
+        Some(input) != self.current() && (!self.hashed_when_read || self.wants_versions())
+    }
+
+    /// Whether any version that was hashed is part of the answer.
+    pub(super) fn wants_versions(&self) -> bool {
+        self.wants_fields || self.wants_sample
     }
 
     /// The number of expected inputs.

@@ -11,12 +11,13 @@ use super::latest::Latest;
 use super::plan::{PASS_FLAG, Plan};
 use super::provenance::Provenance;
 use super::rows::{Row, Side};
-use crate::operators::Numbers;
+use crate::operators::{Keys, Numbers};
 
 /// The rows of a partition, by the numbers of their keys.
 struct Partition<'a> {
     plan: &'a Plan,
     chunks: &'a [Vec<Chunk>],
+    keys_of: Keys,
     sides: Vec<Side>,
     groups: Vec<Option<Groups>>,
     keys: usize,
@@ -28,7 +29,7 @@ struct Partition<'a> {
 pub(super) fn resolve(plan: &Plan, collected: &Collected, divided: &[Divided], partition: usize) -> Found {
     let mut found = Found::new(plan);
     let mut provenance = Provenance::new(plan);
-    let partition = Partition::new(plan, &collected.chunks, divided, partition);
+    let partition = Partition::new(plan, collected, divided, partition);
     let stored =
         plan.current().map(|input| Stored::new(plan, &collected.chunks[input], &partition.sides[input]));
     let mut expected = vec![None; plan.expected()];
@@ -48,7 +49,8 @@ pub(super) fn resolve(plan: &Plan, collected: &Collected, divided: &[Divided], p
 }
 
 impl<'a> Partition<'a> {
-    fn new(plan: &'a Plan, chunks: &'a [Vec<Chunk>], divided: &[Divided], partition: usize) -> Self {
+    fn new(plan: &'a Plan, collected: &'a Collected, divided: &[Divided], partition: usize) -> Self {
+        let chunks = collected.chunks.as_slice();
         let rows = |input: usize| divided[input].iter().flat_map(move |task| &task[partition]).copied();
         let most = (0..divided.len()).map(|input| rows(input).count()).max().unwrap_or_default();
         let mut numbers = Numbers::with_capacity(most);
@@ -88,7 +90,7 @@ impl<'a> Partition<'a> {
             }
             sides[input] = side;
         }
-        Self { plan, chunks, sides, groups, keys, null_keys }
+        Self { plan, chunks, keys_of: collected.keys, sides, groups, keys, null_keys }
     }
 
     /// Calls `each` with the positions of every expected row of a key: required inputs joined, optional ones where
@@ -160,17 +162,32 @@ impl<'a> Partition<'a> {
         if !self.passes(positions) {
             return;
         }
-        provenance.hash(self.plan, |input, text| self.text(positions, input, text));
-        let stored_rows = stored.filter(|stored| stored.has(key));
-        let row = |input: usize| positions[input].map_or(Row::NONE, |at| self.sides[input].at(at));
-        match stored_rows {
-            None => found.expected(false, (0..positions.len()).map(row), provenance),
-            Some(stored) => {
-                if stored.is_stale(key, provenance.sample()) {
-                    found.expected(true, (0..positions.len()).map(row), provenance);
+        let stored = stored.filter(|stored| stored.has(key));
+        let hash = |provenance: &mut Provenance| {
+            provenance.hash(self.plan, |input, text| self.text(positions, input, text));
+        };
+        let mut hashed = false;
+        if let Some(stored) = stored {
+            let version = match (self.plan.hashed_when_read, positions) {
+                (true, [Some(position)]) => {
+                    let row = self.sides[0].at(*position);
+                    self.chunks[0][row.chunk()].versions[row.row()]
                 }
+                _ => {
+                    hash(provenance);
+                    hashed = true;
+                    self.keys_of.version(provenance.sample())
+                }
+            };
+            if !stored.is_stale(key, version) {
+                return;
             }
         }
+        if self.plan.wants_versions() && !hashed {
+            hash(provenance);
+        }
+        let row = |input: usize| positions[input].map_or(Row::NONE, |at| self.sides[input].at(at));
+        found.expected(stored.is_some(), (0..positions.len()).map(row), provenance);
     }
 
     /// Whether no input's row fails the caller's filters; an optional input that is missing has not failed.

@@ -263,11 +263,7 @@ impl Extension {
                 let store = opened.get(&config.name);
                 DescribedStore {
                     name: config.name.clone(),
-                    kind: match &config.kind {
-                        StoreKind::Delta => "delta".into(),
-                        StoreKind::Memory => "memory".into(),
-                        StoreKind::Other(kind) => kind.clone(),
-                    },
+                    kind: config.kind.name().to_owned(),
                     location: match (store, &config.root_path) {
                         (Some(store), _) => store.location(),
                         (None, Some(root)) => crate::config::redact(root),

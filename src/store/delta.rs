@@ -1,7 +1,6 @@
 //! Delta Lake as a store: one Delta table per feature below a root folder.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,13 +10,13 @@ use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use deltalake::kernel::Metadata;
-use deltalake::{DeltaTable, DeltaTableBuilder};
-use url::Url;
+use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 
-use super::row_order::{FileRanks, RowOrderExec};
+use super::location::Location;
+use super::row_order::{FILE_COLUMN, FileRanks, RowOrderExec, in_order};
 use super::{Append, MetadataStore, RecordedSettings, StoredTable};
 use crate::columns::{PROVENANCE, ROW_ORDER};
-use crate::config::{DeltaLayout, StoreConfig};
+use crate::config::StoreConfig;
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
 
@@ -26,16 +25,10 @@ pub(crate) const ALGORITHM_PROPERTY: &str = "metaxy.hash_algorithm";
 /// Table property under which a table of ours records how many characters of a hash are kept.
 pub(crate) const LENGTH_PROPERTY: &str = "metaxy.hash_truncation_length";
 
-/// Name under which the scan reports the file of each row, before it becomes the row order.
-const FILE_COLUMN: &str = "__metaxy_file";
-
 /// Feature tables as Delta tables in a folder.
 #[derive(Debug)]
 pub struct DeltaStore {
-    name: String,
-    root: Url,
-    shown_root: String,
-    layout: DeltaLayout,
+    pub(crate) location: Location,
     storage_options: HashMap<String, String>,
 }
 
@@ -45,14 +38,8 @@ impl DeltaStore {
     /// # Errors
     /// When `root_path` is missing or not a path or URL that this build can reach.
     pub fn try_new(config: &StoreConfig) -> Result<Self> {
-        let fail = |reason: String| MetaxyError::Store { store: config.name.clone(), reason };
-        let shown_root = config.require_root_path()?.to_owned();
-        let root = root_url(&shown_root).map_err(fail)?;
         Ok(Self {
-            name: config.name.clone(),
-            root,
-            shown_root,
-            layout: config.layout,
+            location: Location::try_new(config, ".delta")?,
             storage_options: config
                 .storage_options
                 .iter()
@@ -61,61 +48,21 @@ impl DeltaStore {
         })
     }
 
-    /// The store's name in the configuration.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The table's path below the root.
-    pub(crate) fn table_path(&self, feature: &FeatureKey) -> String {
-        match self.layout {
-            DeltaLayout::Nested => format!("{}.delta", feature.parts().join("/")),
-            DeltaLayout::Flat => format!("{}.delta", feature.table_name()),
-        }
-    }
-
     /// A handle to the table, whether it exists or not.
     pub(crate) fn table(&self, feature: &FeatureKey) -> Result<DeltaTable> {
-        let path = self.table_path(feature);
-        let url = self.root.join(&format!("{path}/")).map_err(|error| MetaxyError::Store {
-            store: self.name.clone(),
-            reason: format!("{path}: {error}"),
-        })?;
-        DeltaTableBuilder::from_url(url)
+        DeltaTableBuilder::from_url(self.location.table_url(feature)?)
             .and_then(|builder| builder.with_storage_options(self.storage_options.clone()).build())
-            .map_err(|error| MetaxyError::delta(&self.name, &path, &error))
+            .map_err(|error| self.error(feature, &error))
     }
 
-    /// Makes sure that a local table's folder can be written to: the object store's own writer panics when it
-    /// can't clean up after a refusal.
-    pub(crate) fn check_writable(&self, feature: &FeatureKey) -> Result<()> {
-        let Ok(root) = self.root.to_file_path() else { return Ok(()) };
-        let path = self.table_path(feature);
-        let folder = root.join(&path);
-        let probe = folder.join(format!(".{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir_all(&folder)
-            .and_then(|()| std::fs::File::create_new(&probe))
-            .and_then(|_| std::fs::remove_file(&probe))
-            .map_err(|error| MetaxyError::Store {
-                store: self.name.clone(),
-                reason: format!("can't write to folder {}: {error}", folder.display()),
-            })
-    }
-
-    /// Removes the folders that a refused first write has made, as far as they are empty.
-    pub(crate) fn tidy(&self, feature: &FeatureKey) {
-        let Ok(root) = self.root.to_file_path() else { return };
-        let path = root.join(self.table_path(feature));
-        for folder in path.ancestors().take_while(|folder| folder.starts_with(&root)) {
-            if std::fs::remove_dir(folder).is_err() {
-                return;
-            }
-        }
+    /// An error of the Delta library about a feature's table.
+    pub(crate) fn error(&self, feature: &FeatureKey, error: &DeltaTableError) -> MetaxyError {
+        MetaxyError::delta(self.location.store(), &self.location.table_path(feature), error)
     }
 
     /// The table at its latest version, or `None` if it has no log.
     pub(crate) async fn load(&self, feature: &FeatureKey) -> Result<Option<DeltaTable>> {
-        let fail = |error: &_| MetaxyError::delta(&self.name, &self.table_path(feature), error);
+        let fail = |error: &_| self.error(feature, error);
         let mut table = self.table(feature)?;
         if !table.verify_deltatable_existence().await.map_err(|e| fail(&e))? {
             return Ok(None);
@@ -134,41 +81,6 @@ pub(crate) fn recorded_settings(metadata: &Metadata) -> Option<RecordedSettings>
     })
 }
 
-fn root_url(root: &str) -> std::result::Result<Url, String> {
-    if let Ok(url) = Url::parse(root)
-        && url.scheme().len() > 1
-    {
-        if url.scheme() != "file" {
-            return Err(format!(
-                "root_path: {}:// is not supported by this build, only local folders",
-                url.scheme()
-            ));
-        }
-        let mut url = url;
-        if !url.path().ends_with('/') {
-            url.set_path(&format!("{}/", url.path()));
-        }
-        return Ok(url);
-    }
-    let path = std::path::absolute(Path::new(root)).map_err(|error| format!("root_path {root}: {error}"))?;
-    Url::from_directory_path(normalized(&path)).map_err(|()| format!("root_path {root}: not a folder's path"))
-}
-
-/// The path without `.` and `..` parts, so that it compares equal to what the object store reports.
-fn normalized(path: &Path) -> std::path::PathBuf {
-    let mut out = std::path::PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::ParentDir => {
-                out.pop();
-            }
-            std::path::Component::CurDir => {}
-            other => out.push(other),
-        }
-    }
-    out
-}
-
 #[async_trait]
 impl MetadataStore for DeltaStore {
     fn kind(&self) -> &'static str {
@@ -180,14 +92,14 @@ impl MetadataStore for DeltaStore {
     }
 
     fn location(&self) -> String {
-        self.shown_root.clone()
+        self.location.shown_root().to_owned()
     }
 
     async fn open(&self, feature: &FeatureKey) -> Result<Option<StoredTable>> {
         let Some(table) = self.load(feature).await? else {
             return Ok(None);
         };
-        let fail = |error: &_| MetaxyError::delta(&self.name, &self.table_path(feature), error);
+        let fail = |error: &_| self.error(feature, error);
         let state = table.snapshot().map_err(|e| fail(&e))?;
         let recorded = recorded_settings(state.metadata());
         let sample_version =
@@ -281,37 +193,6 @@ fn supported(rows: &dyn TableProvider, filters: &[Expr]) -> DataFusionResult<Vec
         .filter(|(_, support)| *support != TableProviderFilterPushDown::Unsupported)
         .map(|(filter, _)| filter.clone())
         .collect())
-}
-
-/// Moves the row order, which comes last, to where the projection wants it.
-fn in_order(
-    plan: Arc<dyn ExecutionPlan>,
-    projection: &[usize],
-    order: usize,
-) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-    use datafusion::physical_expr::expressions::Column;
-    use datafusion::physical_plan::projection::ProjectionExec;
-
-    if projection.last() == Some(&order) {
-        return Ok(plan);
-    }
-    let last = projection.len() - 1;
-    let mut next = 0;
-    let schema = plan.schema();
-    let exprs: Vec<(Arc<dyn datafusion::physical_expr::PhysicalExpr>, String)> = projection
-        .iter()
-        .map(|&i| {
-            let at = if i == order {
-                last
-            } else {
-                next += 1;
-                next - 1
-            };
-            let name = schema.field(at).name().clone();
-            (Arc::new(Column::new(&name, at)) as _, name)
-        })
-        .collect();
-    Ok(Arc::new(ProjectionExec::try_new(exprs, plan)?))
 }
 
 /// Ranks the files by modification time, then path, under the names that the scan reports.

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use datafusion::arrow::datatypes::Schema;
 use deltalake::kernel::engine::arrow_conversion::TryIntoArrow;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
@@ -20,6 +19,7 @@ use serde_json::json;
 use super::delta::{ALGORITHM_PROPERTY, DeltaStore, LENGTH_PROPERTY, recorded_settings};
 use super::delta_schema::{has_naive_time, merge, to_delta};
 use super::delta_stage::Stage;
+use super::stamp::later_than;
 use super::{Append, times};
 use crate::error::{MetaxyError, Result};
 use crate::hash::HashSettings;
@@ -49,22 +49,15 @@ pub(crate) async fn append(store: &DeltaStore, feature: &FeatureKey, rows: Appen
         None => None,
     };
     let files = log_store.object_store(None);
-    let check = || store.check_writable(feature);
+    let check = || store.location.check_writable(feature);
     let outcome = match Stage::write(files, schema, id_columns, later_than(latest), rows, &check).await {
         Ok(stage) => commit.run(stage, log_store).await,
         Err(error) => Err(error),
     };
     if outcome.is_err() {
-        store.tidy(feature);
+        store.location.tidy(&store.location.table_path(feature));
     }
     outcome
-}
-
-/// The later of now and one microsecond after the latest time of the table.
-fn later_than(latest: Option<i64>) -> DateTime<Utc> {
-    let after = latest.and_then(DateTime::from_timestamp_micros).map(|t| t + TimeDelta::microseconds(1));
-    let now = Utc::now();
-    after.map_or(now, |after| after.max(now))
 }
 
 struct Commit<'a> {
@@ -231,12 +224,13 @@ impl Commit<'_> {
     }
 
     fn delta(&self, error: &DeltaTableError) -> MetaxyError {
-        MetaxyError::delta(self.store.name(), &self.store.table_path(self.feature), error)
+        self.store.error(self.feature, error)
     }
 
     fn failure(&self, reason: &str) -> MetaxyError {
-        let path = self.store.table_path(self.feature);
-        MetaxyError::Store { store: self.store.name().to_owned(), reason: format!("{path}: {reason}") }
+        let location = &self.store.location;
+        let path = location.table_path(self.feature);
+        MetaxyError::Store { store: location.store().to_owned(), reason: format!("{path}: {reason}") }
     }
 
     fn refused(&self, reason: String) -> MetaxyError {

@@ -4,10 +4,9 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use datafusion::arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::error::DataFusionError;
-use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
 use delta_kernel::table_properties::DataSkippingNumIndexedCols;
@@ -19,7 +18,8 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use crate::columns::{SYSTEM_COLUMNS, UPDATED_AT};
+use super::stamp::{read_back, stamped};
+use crate::columns::SYSTEM_COLUMNS;
 use crate::error::Result;
 
 /// A file is closed when it has about this many bytes.
@@ -56,7 +56,7 @@ impl Stage {
                 Some(Ok(batch)) if batch.num_rows() == 0 => continue,
                 Some(Ok(batch)) => {
                     stage.rows += batch.num_rows() as u64;
-                    let batch = stage.stamped(&batch)?;
+                    let batch = stamped(&batch, stage.time.timestamp_micros())?;
                     if writer.is_none() {
                         before()?;
                     }
@@ -101,7 +101,7 @@ impl Stage {
         let files = self.files.clone();
         let store = Arc::clone(&self.store);
         let rows = futures::stream::iter(files)
-            .then(move |file| read(Arc::clone(&store), file))
+            .then(move |file| read_back(Arc::clone(&store), Path::from(file.path)))
             .try_flatten()
             .boxed();
         let restamped = Self::write(
@@ -124,24 +124,6 @@ impl Stage {
                 log::debug!("staged file {} stays behind: {error}", file.path);
             }
         }
-    }
-
-    fn stamped(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let columns = batch
-            .columns()
-            .iter()
-            .zip(batch.schema().fields())
-            .map(|(column, field)| {
-                if field.name() == UPDATED_AT {
-                    let time = self.time.timestamp_micros();
-                    let times = TimestampMicrosecondArray::from_value(time, batch.num_rows());
-                    Arc::new(times.with_timezone("UTC")) as ArrayRef
-                } else {
-                    Arc::clone(column)
-                }
-            })
-            .collect();
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(DataFusionError::from)?)
     }
 
     fn writer(&self) -> DeltaWriter {
@@ -183,17 +165,6 @@ impl Stage {
         }
         columns
     }
-}
-
-/// Reads a staged file whole: it is only read when another writer was faster.
-async fn read(store: Arc<dyn ObjectStore>, file: Add) -> Result<BoxStream<'static, Result<RecordBatch>>> {
-    let fail = |error: object_store::Error| DataFusionError::ObjectStore(Box::new(error));
-    let bytes =
-        store.get(&Path::from(file.path.as_str())).await.map_err(fail)?.bytes().await.map_err(fail)?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
-        .and_then(ParquetRecordBatchReaderBuilder::build)
-        .map_err(DataFusionError::from)?;
-    Ok(futures::stream::iter(reader).map_err(|error| DataFusionError::from(error).into()).boxed())
 }
 
 fn delta(error: DeltaTableError) -> crate::error::MetaxyError {

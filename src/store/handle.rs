@@ -18,8 +18,8 @@ use super::search::{Search, Wanted, search};
 use super::system::{FEATURE_VERSIONS, definitions};
 use super::table::View;
 use super::{
-    Append, DeltaStore, FeatureTable, FeatureVersions, MemoryStore, MetadataStore, ReadOptions, StoredTable,
-    Warnings, WriteOptions, WriteReport,
+    Append, DeltaStore, FeatureTable, FeatureVersions, MemoryStore, MetadataStore, ParquetStore, ReadOptions,
+    StoredTable, Warnings, WriteOptions, WriteReport,
 };
 use crate::columns::{INCREMENT, PROVENANCE};
 use crate::config::options::MetaxyOptions;
@@ -84,11 +84,14 @@ impl Store {
     ) -> Result<Self> {
         let backend: Arc<dyn MetadataStore> = match &config.kind {
             StoreKind::Delta => Arc::new(DeltaStore::try_new(config)?),
+            StoreKind::Parquet => Arc::new(ParquetStore::try_new(config)?),
             StoreKind::Memory => Arc::new(MemoryStore::new()),
             StoreKind::Other(kind) => {
                 return Err(MetaxyError::Store {
                     store: config.name.clone(),
-                    reason: format!("type {kind:?} is not supported by this build; it has delta and memory"),
+                    reason: format!(
+                        "type {kind:?} is not supported by this build; it has delta, parquet and memory"
+                    ),
                 });
             }
         };

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use chrono::Utc;
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, RecordBatch, StructArray, TimestampMicrosecondArray, UInt64Array,
-    new_null_array,
+    Array, ArrayRef, AsArray, RecordBatch, StructArray, UInt64Array, new_null_array,
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
@@ -18,6 +17,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
 
 use super::delta_schema::merge;
+use super::stamp::stamped;
 use super::{Append, MetadataStore, RecordedSettings, StoredTable};
 use crate::columns::{DELETED_AT, ROW_ORDER, UPDATED_AT};
 use crate::error::{MetaxyError, Result};
@@ -220,22 +220,4 @@ fn times(batch: &RecordBatch) -> impl Iterator<Item = i64> {
             batch.column_by_name(name)?.as_primitive_opt::<TimestampMicrosecondType>()?,
         )
     })
-}
-
-fn stamped(batch: &RecordBatch, time: i64) -> Result<RecordBatch> {
-    let schema = batch.schema();
-    let columns = batch
-        .columns()
-        .iter()
-        .zip(schema.fields())
-        .map(|(column, field)| {
-            if field.name() == UPDATED_AT {
-                let times = TimestampMicrosecondArray::from_value(time, batch.num_rows());
-                Arc::new(times.with_timezone("UTC")) as ArrayRef
-            } else {
-                Arc::clone(column)
-            }
-        })
-        .collect();
-    Ok(RecordBatch::try_new(Arc::clone(&schema), columns).map_err(DataFusionError::from)?)
 }

@@ -11,10 +11,12 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::config::ConfigOptions;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::ensure_requirements::EnsureRequirements;
 use datafusion::physical_plan::metrics::MetricsSet;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
@@ -23,6 +25,9 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 
 use crate::columns::ROW_ORDER;
+
+/// Name under which a scan reports the file of each row, before it becomes the row order.
+pub(crate) const FILE_COLUMN: &str = "__metaxy_file";
 
 /// Bits of the row order for the position within a file's piece.
 const POSITION_BITS: u32 = 32;
@@ -81,6 +86,34 @@ fn in_file_order(scan: Arc<dyn ExecutionPlan>, options: &ConfigOptions) -> Resul
     let mut options = options.clone();
     options.optimizer.enable_round_robin_repartition = false;
     EnsureRequirements::new().optimize(scan, &options)
+}
+
+/// Moves the row order, which comes last, to where the projection wants it.
+pub(crate) fn in_order(
+    plan: Arc<dyn ExecutionPlan>,
+    projection: &[usize],
+    order: usize,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if projection.last() == Some(&order) {
+        return Ok(plan);
+    }
+    let last = projection.len() - 1;
+    let mut next = 0;
+    let schema = plan.schema();
+    let exprs: Vec<(Arc<dyn PhysicalExpr>, String)> = projection
+        .iter()
+        .map(|&i| {
+            let at = if i == order {
+                last
+            } else {
+                next += 1;
+                next - 1
+            };
+            let name = schema.field(at).name().clone();
+            (Arc::new(Column::new(&name, at)) as _, name)
+        })
+        .collect();
+    Ok(Arc::new(ProjectionExec::try_new(exprs, plan)?))
 }
 
 /// The operator that reads the files, for EXPLAIN.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::DateTime;
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::TimestampMicrosecondType;
+use datafusion::catalog::TableProvider;
 use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::{cast, col};
 use datafusion::prelude::SessionContext;
@@ -34,7 +35,7 @@ pub(crate) async fn latest_time(table: &DeltaTable) -> Result<Option<i64>> {
             }
         }
     }
-    if unknown { read_latest(table).await } else { Ok(latest) }
+    if unknown { read_latest(table.table_provider().await?).await } else { Ok(latest) }
 }
 
 /// `Some(None)` when all values are NULL, `None` when the statistics do not tell.
@@ -47,8 +48,8 @@ fn bound(stats: &Value, column: &str) -> Option<Option<i64>> {
     (stats["numRecords"].as_u64()? == nulls).then_some(None)
 }
 
-async fn read_latest(table: &DeltaTable) -> Result<Option<i64>> {
-    let provider = table.table_provider().await?;
+/// The greatest such time among all rows of a table, in microseconds, rounded down.
+pub(crate) async fn read_latest(provider: Arc<dyn TableProvider>) -> Result<Option<i64>> {
     let columns: Vec<&str> = [UPDATED_AT, DELETED_AT]
         .into_iter()
         .filter(|name| provider.schema().field_with_name(name).is_ok())
@@ -58,7 +59,7 @@ async fn read_latest(table: &DeltaTable) -> Result<Option<i64>> {
     }
     let context = SessionContext::new();
     let maxima = columns.iter().map(|name| max(cast(col(*name), timestamp()))).collect();
-    let batches = context.read_table(Arc::clone(&provider))?.aggregate(vec![], maxima)?.collect().await?;
+    let batches = context.read_table(provider)?.aggregate(vec![], maxima)?.collect().await?;
     let mut latest = None;
     for batch in &batches {
         for column in batch.columns() {

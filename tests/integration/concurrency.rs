@@ -11,16 +11,16 @@ use tokio::sync::Barrier;
 
 use crate::support::{self, Project, Ran, actions, assert_no_strays, column, log, query, run, try_query};
 
-const WRITERS: usize = 8;
+pub const WRITERS: usize = 8;
 
-const FEATURES: &str = r#"
+pub const FEATURES: &str = r#"
 [[feature]]
 key = "video/raw"
 id_columns = ["video_id"]
 "#;
 
 /// One row of writer `i`, with a column that only it has.
-fn insert(i: usize, round: usize) -> String {
+pub fn insert(i: usize, round: usize) -> String {
     format!(
         "INSERT INTO video__raw SELECT {i} AS c{i}_{round}, 'w{i}-{round}' AS video_id, 'all' AS shared, \
          named_struct('default', 'v{i}') AS metaxy_provenance_by_field"
@@ -28,7 +28,7 @@ fn insert(i: usize, round: usize) -> String {
 }
 
 /// Runs each writer's statements in a session of its own, all at the same time.
-async fn all_at_once<F>(project: &Project, statements: F) -> Vec<Result<Vec<Value>, String>>
+pub async fn all_at_once<F>(project: &Project, statements: F) -> Vec<Result<Vec<Value>, String>>
 where
     F: Fn(usize) -> Vec<String>,
 {
@@ -117,7 +117,7 @@ async fn assert_times_follow_commits(table: &Path, log: &[Vec<Value>]) {
 }
 
 /// Every row of every round is there, with its own column and no other's.
-async fn check_rows(project: &Project, rounds: usize) {
+pub async fn check_rows(project: &Project, rounds: usize) {
     let rows = query(&project.session().await, "SELECT * FROM video__raw").await;
     let mut expected = BTreeSet::new();
     for i in 0..WRITERS {

@@ -288,7 +288,7 @@ fn a_corrupt_log_is_an_error_of_one_line() {
 }
 
 /// Writes that fail at their last row, over many batches.
-const FAILING: [(&str, &str); 3] = [
+pub const FAILING: [(&str, &str); 3] = [
     (
         "duplicate id",
         "SELECT CAST(value AS VARCHAR) AS video_id, value FROM generate_series(1, 50000) UNION ALL SELECT '7', 7",
@@ -326,7 +326,7 @@ fn a_write_that_fails_leaves_nothing() {
 }
 
 /// Text that no compression makes small.
-fn noise(length: usize, state: &mut u64) -> String {
+pub fn noise(length: usize, state: &mut u64) -> String {
     let digit = |state: &mut u64| {
         *state ^= *state << 13;
         *state ^= *state >> 7;

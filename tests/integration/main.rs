@@ -1,4 +1,4 @@
-//! Tests that need more than SQL files can say: golden cases, races, Delta logs, the program, embedding, Python.
+//! Tests that need more than SQL files can say: golden cases, races, files on disk, the program, embedding, Python.
 //!
 //! Each test works in a temporary folder of its own. Tests that need the Python package are ignored by default;
 //! `METAXY_TEST_PYTHON=… cargo test --test integration -- --ignored python` runs them.
@@ -16,6 +16,8 @@ mod delta_order;
 mod docs;
 mod embed;
 mod fallback;
+mod parquet;
+mod parquet_foreign;
 mod python;
 mod stories;
 mod support;

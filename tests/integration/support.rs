@@ -81,9 +81,10 @@ pub fn files_below(folder: &Path) -> BTreeSet<String> {
     found
 }
 
-/// A project folder with one Delta store `dev` in `store/`; gone when dropped.
+/// A project folder with one store `dev` in `store/`, a Delta one unless said otherwise; gone when dropped.
 pub struct Project {
     folder: TempDir,
+    kind: &'static str,
 }
 
 impl Project {
@@ -92,9 +93,19 @@ impl Project {
         Self::with(features, "", "")
     }
 
+    /// A project with a store of Parquet files.
+    pub fn parquet(features: &str) -> Self {
+        Self::of_kind("parquet", features, "", "")
+    }
+
     /// A project with more top-level keys, and more keys in the store's `config` table.
     pub fn with(features: &str, top: &str, store: &str) -> Self {
-        let project = Self { folder: tempfile::tempdir().unwrap() };
+        Self::of_kind("delta", features, top, store)
+    }
+
+    /// As [`with`](Self::with), with a store of this kind.
+    pub fn of_kind(kind: &'static str, features: &str, top: &str, store: &str) -> Self {
+        let project = Self { folder: tempfile::tempdir().unwrap(), kind };
         project.configure(top, store);
         project.write("features.toml", features);
         project
@@ -102,9 +113,9 @@ impl Project {
 
     /// Writes another configuration over the same store and features.
     pub fn configure(&self, top: &str, store: &str) {
-        let root = self.path().join("store");
+        let (root, kind) = (self.path().join("store"), self.kind);
         let text = format!(
-            "store = \"dev\"\n{top}\n\n[stores.dev]\ntype = \"delta\"\n[stores.dev.config]\nroot_path = {root:?}\n\
+            "store = \"dev\"\n{top}\n\n[stores.dev]\ntype = {kind:?}\n[stores.dev.config]\nroot_path = {root:?}\n\
              {store}\n\n[ext.datafusion]\nfeatures = [\"features*.toml\"]\n"
         );
         self.write("metaxy.toml", &text);
@@ -139,7 +150,7 @@ impl Project {
 
     /// The folder of a feature's table in the nested layout.
     pub fn table(&self, feature: &str) -> PathBuf {
-        self.path().join("store").join(format!("{feature}.delta"))
+        self.path().join("store").join(format!("{feature}.{}", self.kind))
     }
 
     /// The program in this folder.

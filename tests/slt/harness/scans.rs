@@ -30,6 +30,7 @@ fn scan(plan: &Arc<dyn ExecutionPlan>) -> Vec<String> {
     let ours = |condition: &&str| !condition.is_empty() && !condition.contains("metaxy_feature_version");
     let mut conditions: Vec<&str> = conditions.split(" AND ").filter(ours).collect();
     conditions.dedup();
-    let table = part("/main/", ".delta/").unwrap_or_else(|| "memory".to_owned());
+    let ending = [".delta/", ".parquet/"].into_iter().find(|ending| text.contains(ending));
+    let table = ending.and_then(|ending| part("/main/", ending)).unwrap_or_else(|| "memory".to_owned());
     vec![table, columns.join(","), if conditions.is_empty() { "-".into() } else { conditions.join(" AND ") }]
 }

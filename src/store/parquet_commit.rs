@@ -1,0 +1,112 @@
+//! Making a staged file visible in a Parquet store, alone or against other writers.
+//!
+//! A writer takes the next free number. Whoever finds it taken looks at the folder again: key, settings, columns and
+//! times are checked against all files before each attempt, and between two numbers nobody can slip in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Append;
+use super::delta_schema::merge;
+use super::parquet::ParquetStore;
+use super::parquet_folder::{Files, ParquetFolder, STAGING};
+use super::parquet_scan::ParquetRows;
+use super::parquet_stage::Stage;
+use super::stamp::later_than;
+use super::times::read_latest;
+use crate::error::{MetaxyError, Result};
+use crate::hash::HashSettings;
+use crate::model::FeatureKey;
+
+/// How often a number is tried against other writers before giving up.
+const ATTEMPTS: u32 = 100;
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// A staged file that nobody has touched for so long has lost its writer.
+const ABANDONED: Duration = Duration::from_hours(24);
+
+/// Appends rows to the feature's folder as one file.
+pub(crate) async fn append(store: &ParquetStore, feature: &FeatureKey, rows: Append) -> Result<u64> {
+    let outcome = stage_and_publish(store, feature, rows).await;
+    let table = store.location.table_path(feature);
+    let staging = format!("{table}/{STAGING}");
+    store.location.sweep(&staging, ABANDONED);
+    store.location.tidy(&staging);
+    if outcome.is_err() {
+        store.location.tidy(&table);
+    }
+    outcome
+}
+
+async fn stage_and_publish(store: &ParquetStore, feature: &FeatureKey, rows: Append) -> Result<u64> {
+    let Append { schema, rows, settings, write_key, .. } = rows;
+    let folder = store.folder(feature)?;
+    let files = folder.files().await?;
+    if files.has_key(write_key.as_deref()) {
+        return Ok(0);
+    }
+    let time = later_than(latest_time(&folder, &files).await?);
+    let before = || store.location.check_writable(feature);
+    let staged = Stage::write(folder.clone(), schema, write_key.clone(), time, rows, &before).await?;
+    let Some(mut stage) = staged else {
+        return Ok(0);
+    };
+    let commit = Commit { feature, folder, settings, write_key };
+    let outcome = commit.run(&mut stage).await;
+    stage.discard().await;
+    outcome
+}
+
+struct Commit<'a> {
+    feature: &'a FeatureKey,
+    folder: ParquetFolder,
+    settings: HashSettings,
+    write_key: Option<String>,
+}
+
+impl Commit<'_> {
+    async fn run(&self, stage: &mut Stage) -> Result<u64> {
+        let mut pause = Duration::from_millis(2);
+        for _ in 0..ATTEMPTS {
+            let files = self.folder.files().await?;
+            if files.has_key(self.write_key.as_deref()) {
+                return Ok(0);
+            }
+            self.check(&files, stage).await?;
+            if let Some(latest) = latest_time(&self.folder, &files).await?
+                && stage.time().timestamp_micros() <= latest
+            {
+                stage.restamp(later_than(Some(latest))).await?;
+            }
+            let Some(number) = files.next_number() else {
+                return Err(self.folder.error("", "there is no number left for another file"));
+            };
+            if stage.publish(number).await? {
+                return Ok(stage.rows());
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        Err(self.folder.error("", &format!("other writers won {ATTEMPTS} times in a row; try again")))
+    }
+
+    /// Whether the rows may stand beside these files; records the settings of a table to be.
+    async fn check(&self, files: &Files, stage: &Stage) -> Result<()> {
+        let refused = |reason| MetaxyError::Write { feature: self.feature.to_string(), reason };
+        if files.is_empty() {
+            self.folder.record(self.settings).await?;
+        }
+        if let Some(recorded) = self.folder.recorded().await? {
+            recorded.check(self.settings).map_err(refused)?;
+        }
+        merge(files.schema(), stage.schema()).map(drop).map_err(refused)
+    }
+}
+
+/// The greatest time of the folder, read from the data where footers do not tell.
+async fn latest_time(folder: &ParquetFolder, files: &Files) -> Result<Option<i64>> {
+    match files.latest_time() {
+        (latest, true) => Ok(latest),
+        (_, false) => read_latest(Arc::new(ParquetRows::new(folder.clone(), files.schema()))).await,
+    }
+}

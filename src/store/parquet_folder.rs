@@ -1,0 +1,245 @@
+//! The folder of a feature in a Parquet store: its data files in their order, and the settings beside them.
+//!
+//! ```text
+//! a/b/c.parquet/
+//!     _metaxy.json                    hash settings, made before the first file and never changed
+//!     00000000000000000001.parquet    one file per write; a writer takes the next free number
+//!     _staging/                       files that are being written
+//! ```
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::Schema;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::parquet::file::metadata::PageIndexPolicy;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
+use serde::{Deserialize, Serialize};
+
+use super::RecordedSettings;
+use super::delta_schema::merge;
+use super::parquet_footer::Footer;
+use crate::error::{MetaxyError, Result, one_line};
+use crate::hash::HashSettings;
+
+/// The file with the hash settings.
+const SETTINGS: &str = "_metaxy.json";
+/// The folder of files that are being written.
+pub(crate) const STAGING: &str = "_staging";
+/// Digits of a file's number.
+const DIGITS: usize = 20;
+/// How many footers are read at the same time.
+const AT_ONCE: usize = 16;
+/// Bytes at the end of a file that are fetched at first, to have the footer in one request.
+const FOOTER_GUESS: usize = 64 * 1024;
+
+/// The object store, and what is known of its files.
+#[derive(Clone)]
+pub(crate) struct Objects {
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// The store's name in a session.
+    pub(crate) url: ObjectStoreUrl,
+    pub(crate) footers: Arc<FileMetadataCache>,
+}
+
+impl Objects {
+    /// Opens files for reading, with the footers that are known.
+    pub(crate) fn reader(&self) -> CachedParquetFileReaderFactory {
+        CachedParquetFileReaderFactory::new(Arc::clone(&self.store), Arc::clone(&self.footers))
+    }
+}
+
+/// A feature's folder.
+#[derive(Clone)]
+pub(crate) struct ParquetFolder {
+    store_name: String,
+    table: String,
+    pub(crate) objects: Objects,
+    path: Path,
+}
+
+impl std::fmt::Debug for ParquetFolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ParquetFolder({})", self.path)
+    }
+}
+
+/// What `_metaxy.json` holds.
+#[derive(Serialize, Deserialize)]
+struct Settings {
+    hash_algorithm: String,
+    hash_truncation_length: usize,
+}
+
+impl ParquetFolder {
+    /// `table` is the path for messages, `path` that in the object store.
+    pub(crate) fn new(store_name: &str, table: String, objects: Objects, path: Path) -> Self {
+        Self { store_name: store_name.to_owned(), table, objects, path }
+    }
+
+    /// A new name for a file that is being written.
+    pub(crate) fn staged(&self) -> Path {
+        self.path.clone().join(STAGING).join(format!("{}.parquet", uuid::Uuid::new_v4()))
+    }
+
+    /// An error about a file of the folder, or about the folder itself if `file` is empty.
+    pub(crate) fn error(&self, file: &str, reason: &str) -> MetaxyError {
+        let slash = if file.is_empty() { "" } else { "/" };
+        let reason = format!("{}{slash}{file}: {}", self.table, one_line(reason));
+        MetaxyError::Store { store: self.store_name.clone(), reason }
+    }
+
+    /// Lists the data files and reads their footers, as far as they are not known yet.
+    pub(crate) async fn files(&self) -> Result<Files> {
+        let listed = self.objects.store.list_with_delimiter(Some(&self.path)).await;
+        let listed = listed.map_err(|error| self.error("", &error.to_string()))?;
+        let mut found: Vec<ObjectMeta> = listed.objects.into_iter().filter(is_data).collect();
+        found.sort_by(|a, b| (a.last_modified, &a.location).cmp(&(b.last_modified, &b.location)));
+        let files: Vec<DataFile> = futures::stream::iter(found)
+            .map(|meta| self.data_file(meta))
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut schema = Schema::empty();
+        for file in &files {
+            let merged = merge(&schema, file.footer.schema());
+            let merged = merged.map_err(|reason| {
+                let reason = format!("{reason}'s other files; remove the file, or write it with their types");
+                self.error(file.name(), &reason)
+            })?;
+            schema = merged.unwrap_or(schema);
+        }
+        Ok(Files { files, schema })
+    }
+
+    async fn data_file(&self, meta: ObjectMeta) -> Result<DataFile> {
+        let read = DFParquetMetadata::new(self.objects.store.as_ref(), &meta)
+            .with_metadata_size_hint(Some(FOOTER_GUESS))
+            .with_file_metadata_cache(Some(Arc::clone(&self.objects.footers)))
+            .with_page_index_policy(Some(PageIndexPolicy::Skip))
+            .fetch_metadata()
+            .await;
+        let footer = read.and_then(Footer::try_new).map_err(|error| {
+            let reason = format!("not a Parquet file that can be read: {}", error.strip_backtrace());
+            self.error(meta.location.filename().unwrap_or_default(), &reason)
+        })?;
+        Ok(DataFile { meta, footer })
+    }
+
+    /// The hash settings beside the data.
+    pub(crate) async fn recorded(&self) -> Result<Option<RecordedSettings>> {
+        let fail = |reason: &str| self.error(SETTINGS, reason);
+        let text = match self.objects.store.get(&self.path.clone().join(SETTINGS)).await {
+            Ok(found) => found.bytes().await.map_err(|error| fail(&error.to_string()))?,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(fail(&error.to_string())),
+        };
+        let settings: Settings = serde_json::from_slice(&text)
+            .map_err(|error| fail(&format!("not the hash settings of a table: {error}")))?;
+        Ok(Some(RecordedSettings {
+            algorithm: settings.hash_algorithm,
+            length: settings.hash_truncation_length.to_string(),
+        }))
+    }
+
+    /// Puts the hash settings down, unless another writer has done so.
+    pub(crate) async fn record(&self, settings: HashSettings) -> Result<()> {
+        let fail = |reason: &str| self.error(SETTINGS, reason);
+        let settings = Settings {
+            hash_algorithm: settings.algorithm.to_string(),
+            hash_truncation_length: settings.length,
+        };
+        let text = serde_json::to_string(&settings).map_err(|error| fail(&error.to_string()))?;
+        let path = self.path.clone().join(SETTINGS);
+        match self.objects.store.put_opts(&path, text.into(), PutMode::Create.into()).await {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(fail(&error.to_string())),
+        }
+    }
+
+    /// Makes a complete file the data file of this number; `false` when another file has it.
+    pub(crate) async fn publish(&self, staged: &Path, number: u64) -> Result<bool> {
+        let name = format!("{number:0DIGITS$}.parquet");
+        match self.objects.store.copy_if_not_exists(staged, &self.path.clone().join(name.as_str())).await {
+            Ok(()) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(self.error(&name, &error.to_string())),
+        }
+    }
+}
+
+/// Files that others put there count too; hidden ones and those in deeper folders do not.
+fn is_data(meta: &ObjectMeta) -> bool {
+    let name = meta.location.filename().unwrap_or_default();
+    name.ends_with(".parquet") && !name.starts_with(['_', '.'])
+}
+
+/// The data files of a folder as they were listed: by modification time, then by name.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) files: Vec<DataFile>,
+    schema: Schema,
+}
+
+/// A data file.
+#[derive(Debug)]
+pub(crate) struct DataFile {
+    pub(crate) meta: ObjectMeta,
+    pub(crate) footer: Footer,
+}
+
+impl DataFile {
+    fn name(&self) -> &str {
+        self.meta.location.filename().unwrap_or_default()
+    }
+
+    /// The number of a file of ours.
+    fn number(&self) -> Option<u64> {
+        let digits = self.name().strip_suffix(".parquet")?;
+        if digits.len() == DIGITS { digits.parse().ok() } else { None }
+    }
+}
+
+impl Files {
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// All columns and struct members that any file has.
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// Whether a write with this key is among the files.
+    pub(crate) fn has_key(&self, key: Option<&str>) -> bool {
+        key.is_some_and(|key| self.files.iter().any(|file| file.footer.write_key() == Some(key)))
+    }
+
+    /// The number after the greatest one.
+    pub(crate) fn next_number(&self) -> Option<u64> {
+        self.files.iter().filter_map(DataFile::number).max().unwrap_or_default().checked_add(1)
+    }
+
+    /// The greatest time that the footers tell, and whether all of them tell one.
+    pub(crate) fn latest_time(&self) -> (Option<i64>, bool) {
+        let mut latest = None;
+        let mut known = true;
+        for file in &self.files {
+            match file.footer.latest_time() {
+                Some(time) => latest = latest.max(time),
+                None => known = false,
+            }
+        }
+        (latest, known)
+    }
+
+    /// A stored provenance, if a footer has one.
+    pub(crate) fn sample_version(&self) -> Option<String> {
+        self.files.iter().find_map(|file| file.footer.sample_version())
+    }
+}
