@@ -157,6 +157,11 @@ fn fallback_sessions_print_what_they_show() {
 }
 
 #[test]
+fn executor_sessions_print_what_they_show() {
+    run_page("docs/executors.md");
+}
+
+#[test]
 fn readme_shows_the_example() {
     let blocks = blocks("README.md");
     let shown: Vec<&Block> = blocks.iter().filter(|block| block.language == "rust").collect();
@@ -292,7 +297,7 @@ fn load(text: &str) -> Result<Vec<FeatureDefinition>> {
 
 #[test]
 fn feature_files_in_the_documentation_load() {
-    let pages = ["README.md", "docs/features.md", "docs/fallback_stores.md"];
+    let pages = ["README.md", "docs/features.md", "docs/fallback_stores.md", "docs/executors.md"];
     let files: Vec<Block> =
         pages.into_iter().flat_map(blocks).filter(|block| block.text.contains("[[feature]]")).collect();
     assert!(files.len() >= 5);
