@@ -14,6 +14,7 @@ mod delta_foreign;
 mod delta_order;
 mod docs;
 mod embed;
+mod property;
 mod python;
 mod stories;
 mod support;
