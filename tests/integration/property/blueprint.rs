@@ -12,7 +12,8 @@ pub struct Blueprint {
     pub fields: Vec<FieldChoice>,
     pub steps: Vec<StepChoice>,
     pub question: QuestionChoice,
-    pub excerpt: (u32, Option<(u8, u8)>),
+    pub further: FurtherChoice,
+    pub settle: bool,
     pub hash: u8,
     pub session: u8,
 }
@@ -27,6 +28,8 @@ pub struct Shape {
     pub shift: u8,
     /// The first parent is itself computed.
     pub chain: bool,
+    /// The target has been computed once before anything changes.
+    pub computed: bool,
     pub target_ids: u8,
     /// The target's numbers have 32 bits.
     pub narrow: bool,
@@ -97,6 +100,13 @@ pub struct QuestionChoice {
     pub overrides: bool,
 }
 
+#[derive(Debug, Clone)]
+pub struct FurtherChoice {
+    pub kind: u8,
+    pub columns: u32,
+    pub condition: Option<(u8, u8)>,
+}
+
 fn rarely() -> impl Strategy<Value = bool> {
     proptest::bool::weighted(0.1)
 }
@@ -106,13 +116,18 @@ fn sometimes() -> impl Strategy<Value = bool> {
 }
 
 fn row() -> impl Strategy<Value = RowChoice> {
-    ((0..5u8, 0..3u8), 0..6u8, any::<u8>(), any::<u8>(), 0..16u8, 0..16u8)
-        .prop_map(|(key, extra, number, text, version, data)| RowChoice { key, extra, number, text, version, data })
+    ((0..5u8, 0..3u8), 0..6u8, any::<u8>(), any::<u8>(), 0..16u8, 0..16u8).prop_map(
+        |(key, extra, number, text, version, data)| RowChoice { key, extra, number, text, version, data },
+    )
 }
 
 fn predicate() -> impl Strategy<Value = PredicateChoice> {
-    (any::<u8>(), 0..8u8, 0..12u8, any::<bool>())
-        .prop_map(|(column, kind, value, python)| PredicateChoice { column, kind, value, python })
+    (any::<u8>(), 0..8u8, 0..12u8, any::<bool>()).prop_map(|(column, kind, value, python)| PredicateChoice {
+        column,
+        kind,
+        value,
+        python,
+    })
 }
 
 fn parent() -> impl Strategy<Value = ParentChoice> {
@@ -180,12 +195,14 @@ fn question() -> impl Strategy<Value = QuestionChoice> {
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
-    (sometimes(), (any::<bool>(), any::<bool>()), 0..12u8, rarely(), 0..8u8, sometimes(), any::<u8>()).prop_map(
-        |(composite, texts, shift, chain, target_ids, narrow, carry)| Shape {
+    let key = (sometimes(), (any::<bool>(), any::<bool>()), 0..12u8);
+    (key, rarely(), any::<bool>(), 0..8u8, sometimes(), any::<u8>()).prop_map(
+        |((composite, texts, shift), chain, computed, target_ids, narrow, carry)| Shape {
             composite,
             texts,
             shift,
             chain,
+            computed,
             target_ids,
             narrow,
             carry,
@@ -201,15 +218,19 @@ pub fn blueprints() -> impl Strategy<Value = Blueprint> {
         2 => vec(parent(), 3..=3),
         1 => vec(parent(), 4..=4),
     ];
-    let excerpt = (any::<u32>(), weighted(0.6, (any::<u8>(), 0..8u8)));
-    (shape(), parents, vec(field(), 1..=3), vec(step(), 0..7), question(), excerpt, 0..6u8, 0..2u8).prop_map(
-        |(shape, parents, fields, steps, question, excerpt, hash, session)| Blueprint {
+    let kind = prop_oneof![5 => Just(0u8), 4 => Just(1u8), 1 => Just(2u8)];
+    let further = (kind, any::<u32>(), weighted(0.6, (any::<u8>(), 0..8u8)))
+        .prop_map(|(kind, columns, condition)| FurtherChoice { kind, columns, condition });
+    let asked = (question(), further, any::<bool>());
+    (shape(), parents, vec(field(), 1..=3), vec(step(), 0..7), asked, 0..6u8, 0..2u8).prop_map(
+        |(shape, parents, fields, steps, (question, further, settle), hash, session)| Blueprint {
             shape,
             parents,
             fields,
             steps,
             question,
-            excerpt,
+            further,
+            settle,
             hash,
             session,
         },

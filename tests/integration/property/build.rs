@@ -7,8 +7,8 @@ use datafusion_metaxy::columns::{
 };
 use datafusion_metaxy::hash::{HashAlgorithm, HashSettings};
 
-use super::blueprint::{Blueprint, PredicateChoice, RowChoice, StepChoice};
-use super::case::{Case, Deleted, Excerpt, Question, Samples, Step};
+use super::blueprint::{Blueprint, FurtherChoice, PredicateChoice, RowChoice, StepChoice};
+use super::case::{Case, Deleted, Further, Question, Samples, Step};
 use super::model::{CURRENT, OLDER};
 use super::pool;
 use super::product::Sessions;
@@ -29,12 +29,16 @@ const HASHES: [(HashAlgorithm, usize); 6] = [
 pub fn case(blueprint: &Blueprint) -> Case {
     let planned = features(blueprint);
     let (algorithm, length) = HASHES[usize::from(blueprint.hash)];
-    let (columns, condition) = blueprint.excerpt;
     Case {
         steps: steps(blueprint, &planned),
         question: question(blueprint, &planned),
         features: planned.into_iter().map(|planned| planned.feature).collect(),
-        excerpt: Excerpt { columns, condition },
+        further: match blueprint.further {
+            FurtherChoice { kind: 0, columns, condition } => Further::Excerpt { columns, condition },
+            FurtherChoice { kind: 1, .. } => Further::Counts,
+            FurtherChoice { .. } => Further::Progress,
+        },
+        settle: blueprint.settle,
         settings: HashSettings::new(algorithm, length).unwrap(),
         session: usize::from(blueprint.session) % Sessions::COUNT,
     }
@@ -50,7 +54,10 @@ fn user_values(planned: &Planned, choice: &RowChoice, shift: u8) -> Row {
                 let missing = !is_id && choice.number % 7 == 6;
                 if missing { Value::Null } else { pool::id(column.column_type, shift + key) }
             }
-            Source::Extra if is_id => pool::id(column.column_type, choice.extra),
+            Source::Extra if is_id => match pool::id(column.column_type, choice.extra) {
+                Value::Text(text) if !switches::SWAPPED_TEXT_IDS => Value::Text(format!("extra {text}")),
+                value => value,
+            },
             Source::Extra => pool::ordinary(column.column_type, choice.extra),
             Source::Number => pool::ordinary(column.column_type, choice.number),
             Source::Text => pool::ordinary(column.column_type, choice.text),
@@ -64,7 +71,7 @@ fn written(planned: &Planned, choice: &RowChoice, shift: u8, overrides: bool) ->
     let members = planned.feature.members();
     let mut row = user_values(planned, choice, shift);
     row.insert(PROVENANCE_BY_FIELD.into(), pool::versions(&members, choice.version));
-    if overrides && choice.data % 3 != 0 {
+    if overrides && !choice.data.is_multiple_of(3) {
         row.insert(DATA_VERSION_BY_FIELD.into(), pool::versions(&members, choice.data));
     }
     row
@@ -119,6 +126,9 @@ fn steps(blueprint: &Blueprint, planned: &[Planned]) -> Vec<Step> {
     if chain {
         steps.push(process(1));
     }
+    if blueprint.shape.computed {
+        steps.push(process(target));
+    }
     for choice in &blueprint.steps {
         match choice {
             StepChoice::Process { mask, children, seed, overrides } => steps.push(Step::Process {
@@ -163,8 +173,10 @@ fn question(blueprint: &Blueprint, planned: &[Planned]) -> Question {
     filters.extend(choice.own.iter().map(|condition| (target, predicate(condition, own))));
     let mut all: Vec<(String, Type)> = planned.iter().flat_map(|p| p.feature.columns.clone()).collect();
     // A condition for all tables has to make sense in each one; a rename may make a text of a number.
-    let texts: BTreeSet<String> = all.iter().filter(|(_, t)| *t == Type::Text).map(|(name, _)| name.clone()).collect();
-    let numbers: BTreeSet<String> = all.iter().filter(|(_, t)| *t != Type::Text).map(|(name, _)| name.clone()).collect();
+    let texts: BTreeSet<String> =
+        all.iter().filter(|(_, t)| *t == Type::Text).map(|(name, _)| name.clone()).collect();
+    let numbers: BTreeSet<String> =
+        all.iter().filter(|(_, t)| *t != Type::Text).map(|(name, _)| name.clone()).collect();
     all.retain(|(name, _)| !(texts.contains(name) && numbers.contains(name)));
     let samples = choice.samples.as_ref().map(|rows| {
         let planned = &planned[target];
@@ -185,7 +197,11 @@ fn question(blueprint: &Blueprint, planned: &[Planned]) -> Question {
     });
     Question {
         // Samples are for the feature's own columns.
-        filters: if samples.is_some() { filters.into_iter().filter(|(f, _)| *f == target).collect() } else { filters },
+        filters: if samples.is_some() {
+            filters.into_iter().filter(|(f, _)| *f == target).collect()
+        } else {
+            filters
+        },
         samples,
         global: choice.global.iter().map(|condition| predicate(condition, &all)).collect(),
         target: on_own(&choice.target),

@@ -65,7 +65,9 @@ impl Step {
             Self::Delete { feature, mask } => format!("delete from {}, mask {mask:x}", key(feature)),
             Self::Process { feature, mask, children, seed, overrides } => {
                 let key = key(feature);
-                format!("process {key}, mask {mask:x}, children {children}, seed {seed}, overrides {overrides}")
+                format!(
+                    "process {key}, mask {mask:x}, children {children}, seed {seed}, overrides {overrides}"
+                )
             }
         }
     }
@@ -92,13 +94,15 @@ pub struct Question {
     pub skip_comparison: bool,
 }
 
-/// What is asked of the answer: some columns of the rows that meet a condition.
+/// What else is asked, besides the whole increment. One thing per case: planning takes nearly all of the time.
 #[derive(Debug, Clone)]
-pub struct Excerpt {
-    /// Columns are chosen bit by bit.
-    pub columns: u32,
-    /// Chooses a column for the condition, and what the condition is.
-    pub condition: Option<(u8, u8)>,
+pub enum Further {
+    /// How many rows there are of each class.
+    Counts,
+    /// The share of input that is not new.
+    Progress,
+    /// Some columns, chosen bit by bit, of the rows that meet a condition: a column and what is asked of it.
+    Excerpt { columns: u32, condition: Option<(u8, u8)> },
 }
 
 /// A whole case; the last feature is the one that is asked about.
@@ -107,7 +111,9 @@ pub struct Case {
     pub features: Vec<Feature>,
     pub steps: Vec<Step>,
     pub question: Question,
-    pub excerpt: Excerpt,
+    pub further: Further,
+    /// Whether all that is due is written then, to see that nothing is due any more.
+    pub settle: bool,
     pub settings: HashSettings,
     /// Index of the session, see [`super::product::Sessions`].
     pub session: usize,

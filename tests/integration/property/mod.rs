@@ -34,6 +34,9 @@ const CASES: u64 = 1_000;
 /// Debug builds plan on deep stacks.
 const STACK: usize = 64 << 20;
 
+/// How long a case that fails is made smaller.
+const SHRINK_MILLISECONDS: u32 = 60_000;
+
 /// More would mean that the generator makes too little that can be asked.
 const MOST_REFUSED: f64 = 0.2;
 
@@ -46,7 +49,7 @@ fn setting(name: &str) -> Option<u64> {
 fn executors_agree_with_the_model() {
     let cases = setting("METAXY_PROPERTY_CASES").unwrap_or(CASES);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = setting("METAXY_PROPERTY_SEED").unwrap_or(u64::from(now.subsec_nanos()) * 1_000_000);
+    let seed = setting("METAXY_PROPERTY_SEED").unwrap_or_else(|| u64::from(now.subsec_nanos()) * 1_000_000);
     println!("{cases} cases from METAXY_PROPERTY_SEED={seed} on");
     let next = AtomicU64::new(0);
     let outcomes = Mutex::new(Vec::new());
@@ -84,7 +87,7 @@ fn executors_agree_with_the_model() {
     println!("{refused} of them were refused, {settled} were settled; rows: {classes:?}");
     assert!(refused as f64 <= MOST_REFUSED * cases as f64, "{refused} of {cases} cases were refused");
     // A test of nothing but new rows would say little.
-    assert!(cases < 100 || (classes.len() == 3 && settled * 4 > outcomes.len()), "{settled} {classes:?}");
+    assert!(cases < 100 || (classes.len() == 3 && settled * 8 > outcomes.len()), "{settled} {classes:?}");
 }
 
 /// One case, shrunk if it fails; the failure as a text for people.
@@ -93,7 +96,8 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, sessions: &Sessions) -> Res
         cases: 1,
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
-        max_shrink_iters: 600,
+        max_shrink_iters: u32::MAX,
+        max_shrink_time: SHRINK_MILLISECONDS,
         ..Config::default()
     };
     let outcome = Mutex::new(Outcome::default());

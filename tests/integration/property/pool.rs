@@ -2,20 +2,8 @@
 
 use super::value::{Type, Value, Versions};
 
-const TEXTS: [&str; 12] = [
-    "a",
-    "b",
-    "a|b",
-    "",
-    "ü",
-    "B",
-    "日本語",
-    "a\u{0}b",
-    "e\u{301}",
-    "é",
-    "null",
-    "it's 100 %",
-];
+const TEXTS: [&str; 12] =
+    ["a", "b", "a|b", "", "ü", "B", "日本語", "a\u{0}b", "e\u{301}", "é", "null", "it's 100 %"];
 
 const NUMBERS: [i64; 12] = [1, 2, 3, 10, 0, -1, 7, 100, i32::MAX as i64, i32::MIN as i64, 20, 5];
 

@@ -53,7 +53,11 @@ impl Predicate {
     /// The columns that it speaks of.
     pub fn columns(&self) -> Vec<&str> {
         match self {
-            Greater(column, _) | Equals(column, _) | Differs(column, _) | IsNull(column) | IsNotNull(column) => {
+            Greater(column, _)
+            | Equals(column, _)
+            | Differs(column, _)
+            | IsNull(column)
+            | IsNotNull(column) => {
                 vec![column]
             }
             Not(inner) => inner.columns(),

@@ -7,7 +7,8 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::dataframe::DataFrame;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_metaxy::columns::{
-    DATA_VERSION, DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, PROVENANCE, PROVENANCE_BY_FIELD, UPDATED_AT,
+    DATA_VERSION, DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, PROVENANCE, PROVENANCE_BY_FIELD,
+    UPDATED_AT,
 };
 use datafusion_metaxy::config::VersioningEngine;
 use datafusion_metaxy::error::{MetaxyError, Result};
@@ -78,7 +79,8 @@ impl<'a> Product<'a> {
         overrides: bool,
     ) -> Result<()> {
         let feature = &self.case.features[feature];
-        let mut batch = BatchBuilder::new(rows).user(columns).versions(PROVENANCE_BY_FIELD, &feature.members());
+        let mut batch =
+            BatchBuilder::new(rows).user(columns).versions(PROVENANCE_BY_FIELD, &feature.members());
         if overrides {
             batch = batch.versions(DATA_VERSION_BY_FIELD, &feature.members());
         }
@@ -174,7 +176,5 @@ impl<'a> Product<'a> {
 pub async fn collect(frame: DataFrame) -> Result<Answer> {
     let columns = frame.schema().fields().iter().map(|field| field.name().clone()).collect();
     let batches = frame.collect().await.map_err(MetaxyError::from)?;
-    let mut rows = arrow::rows(&batches);
-    rows.sort();
-    Ok(Answer { columns, rows })
+    Ok(Answer::new(columns, arrow::rows(&batches)))
 }

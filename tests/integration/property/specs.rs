@@ -1,8 +1,8 @@
 //! The features of a case: parents of every lineage, and the target that is made of them.
 
 use datafusion_metaxy::model::{
-    FeatureDep, FeatureKey, FeatureSpec, FieldDep, FieldDeps, FieldKey, FieldSelection, FieldSpec, FieldsMapping,
-    Lineage,
+    FeatureDep, FeatureKey, FeatureSpec, FieldDep, FieldDeps, FieldKey, FieldSelection, FieldSpec,
+    FieldsMapping, Lineage,
 };
 use indexmap::IndexMap;
 

@@ -6,3 +6,6 @@ pub const PENDING_SAMPLES: bool = false;
 
 /// Samples that are given with data versions of their own: the increment's `metaxy_data_version` is made of them.
 pub const OVERRIDDEN_SAMPLES: bool = false;
+
+/// Ids of three columns in which two texts change places: their hashes collide in DataFusion.
+pub const SWAPPED_TEXT_IDS: bool = false;

@@ -56,7 +56,10 @@ impl Value {
             Self::Text(text) => format!("{text:?}"),
             Self::Versions(versions) => {
                 let member = |(key, value): (&String, &Option<String>)| {
-                    format!("{key}: {}", value.as_ref().map_or("NULL".to_owned(), |v| format!("{v:?}")))
+                    format!(
+                        "{key}: {}",
+                        value.as_ref().map_or_else(|| "NULL".to_owned(), |v| format!("{v:?}"))
+                    )
                 };
                 format!("{{{}}}", versions.iter().map(member).collect::<Vec<_>>().join(", "))
             }
@@ -93,7 +96,9 @@ pub fn table(rows: &[Row]) -> String {
     let mut columns: Vec<&String> =
         rows.iter().flat_map(BTreeMap::keys).collect::<BTreeSet<_>>().into_iter().collect();
     // Versions are long: they come last.
-    columns.sort_by_key(|c| (*c == PROVENANCE_BY_FIELD || *c == DATA_VERSION_BY_FIELD, c.starts_with("metaxy_")));
+    columns.sort_by_key(|c| {
+        (*c == PROVENANCE_BY_FIELD || *c == DATA_VERSION_BY_FIELD, c.starts_with("metaxy_"))
+    });
     let mut lines: Vec<Vec<String>> = vec![columns.iter().map(ToString::to_string).collect()];
     lines.extend(rows.iter().map(|row| columns.iter().map(|c| cell(row, c).shown()).collect()));
     let width =

@@ -35,7 +35,8 @@ impl<'a> World<'a> {
             Step::Process { feature, mask, children, seed, overrides } => {
                 let answer = model::answer(self.case, &self.tables, *feature, &Question::default());
                 let Ok(answer) = answer else { return Ok(()) };
-                let due = answer.rows.into_iter().filter(|row| cell(row, INCREMENT) != Value::text("orphaned"));
+                let due =
+                    answer.rows.into_iter().filter(|row| cell(row, INCREMENT) != Value::text("orphaned"));
                 let chosen: Vec<Row> = due
                     .enumerate()
                     .filter(|(i, _)| mask.rotate_right(*i as u32) & 1 == 1)
@@ -151,7 +152,9 @@ impl<'a> World<'a> {
             let shown = |row: &Row| -> Row {
                 let user = row.iter().filter(|(name, _)| !is_system(name));
                 let mut shown: Row = user.map(|(name, value)| (name.clone(), value.clone())).collect();
-                for name in [FEATURE_VERSION, DELETED_AT, PROVENANCE, PROVENANCE_BY_FIELD, DATA_VERSION_BY_FIELD] {
+                for name in
+                    [FEATURE_VERSION, DELETED_AT, PROVENANCE, PROVENANCE_BY_FIELD, DATA_VERSION_BY_FIELD]
+                {
                     shown.insert(name.to_owned(), cell(row, name));
                 }
                 shown.insert("metaxy_updated_at".to_owned(), cell(row, "metaxy_updated_at"));

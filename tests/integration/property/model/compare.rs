@@ -12,13 +12,22 @@ use super::history::all_members;
 use super::{CURRENT, Refusal, Table, Tables, comparison_columns};
 use crate::property::case::{Case, Feature, Question};
 use crate::property::predicate::Predicate;
-use crate::property::value::{Row, Value, cell, cells};
+use crate::property::value::{Row, Value, cell, cells, project};
 
 /// An increment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
     pub columns: BTreeSet<String>,
     pub rows: Vec<Row>,
+}
+
+impl Answer {
+    /// Sorted rows that have all columns, NULLs too.
+    pub fn new(columns: BTreeSet<String>, rows: impl IntoIterator<Item = Row>) -> Self {
+        let mut rows: Vec<Row> = rows.into_iter().map(|row| project(&row, &columns)).collect();
+        rows.sort();
+        Self { columns, rows }
+    }
 }
 
 /// The stored rows of one comparison key.
@@ -40,7 +49,7 @@ pub fn answer(case: &Case, tables: &Tables, target: usize, question: &Question) 
     let table = tables.get(&feature.key()).filter(|_| !question.skip_comparison);
     let Some(table) = table else {
         rows.extend(expected.rows.iter().filter(|row| row.passes).map(|row| expected_row("new", row)));
-        return Ok(Answer { columns, rows });
+        return Ok(Answer::new(columns, rows));
     };
     if !table.has_all(&expected.keys.iter().map(String::as_str).collect::<Vec<_>>()) {
         return Err("the stored rows lack a key".into());
@@ -80,13 +89,13 @@ pub fn answer(case: &Case, tables: &Tables, target: usize, question: &Question) 
             continue;
         }
         if !stored.together {
-            let own = stored.rows.iter().filter(|row| passes(*row));
+            let own = stored.rows.iter().filter(|row| passes(row));
             rows.extend(own.map(|row| stored_row(feature, table, &expected, row)));
         } else if stored.rows.iter().any(passes) {
             rows.push(stored_row(feature, table, &expected, stored.rows[0]));
         }
     }
-    Ok(Answer { columns, rows })
+    Ok(Answer::new(columns, rows))
 }
 
 impl Stored<'_> {

@@ -193,8 +193,8 @@ fn versioned(case: &Case, feature: &Feature, row: Joined) -> ExpectedRow {
                 parts
             });
         }
-        let version = parts
-            .map(|parts| hash(case.settings, &parts.iter().map(String::as_str).collect::<Vec<_>>()));
+        let version =
+            parts.map(|parts| hash(case.settings, &parts.iter().map(String::as_str).collect::<Vec<_>>()));
         by_field.insert(field.member, version);
     }
     let provenance = sample_version(case.settings, &by_field);

@@ -47,10 +47,12 @@ fn depends(
         FieldDeps::List(deps) if deps.is_empty() => {
             mapped(&spec.deps[parent_index].fields_mapping, field, parent, candidate)
         }
-        FieldDeps::List(deps) => deps.iter().filter(|dep| dep.feature == parent.key).any(|dep| match &dep.fields {
-            FieldSelection::All => true,
-            FieldSelection::Keys(keys) => keys.contains(&candidate.key),
-        }),
+        FieldDeps::List(deps) => {
+            deps.iter().filter(|dep| dep.feature == parent.key).any(|dep| match &dep.fields {
+                FieldSelection::All => true,
+                FieldSelection::Keys(keys) => keys.contains(&candidate.key),
+            })
+        }
     }
 }
 

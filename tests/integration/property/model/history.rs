@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use datafusion_metaxy::columns::{
-    DATA_VERSION, DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, PROVENANCE, PROVENANCE_BY_FIELD, UPDATED_AT,
+    DATA_VERSION, DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, PROVENANCE, PROVENANCE_BY_FIELD,
+    UPDATED_AT,
 };
 use datafusion_metaxy::hash::HashSettings;
 
