@@ -15,7 +15,7 @@ pub struct Blueprint {
     pub further: FurtherChoice,
     pub settle: bool,
     pub hash: u8,
-    pub session: u8,
+    pub session: bool,
 }
 
 /// The columns that everything is compared on, and what the target is.
@@ -218,11 +218,11 @@ pub fn blueprints() -> impl Strategy<Value = Blueprint> {
         2 => vec(parent(), 3..=3),
         1 => vec(parent(), 4..=4),
     ];
-    let kind = prop_oneof![5 => Just(0u8), 4 => Just(1u8), 1 => Just(2u8)];
+    let kind = prop_oneof![5 => Just(0u8), 3 => Just(1u8), 1 => Just(2u8), 6 => Just(3u8)];
     let further = (kind, any::<u32>(), weighted(0.6, (any::<u8>(), 0..8u8)))
         .prop_map(|(kind, columns, condition)| FurtherChoice { kind, columns, condition });
-    let asked = (question(), further, any::<bool>());
-    (shape(), parents, vec(field(), 1..=3), vec(step(), 0..7), asked, 0..6u8, 0..2u8).prop_map(
+    let asked = (question(), further, sometimes());
+    (shape(), parents, vec(field(), 1..=3), vec(step(), 0..7), asked, 0..6u8, sometimes()).prop_map(
         |(shape, parents, fields, steps, (question, further, settle), hash, session)| Blueprint {
             shape,
             parents,

@@ -34,13 +34,14 @@ pub fn case(blueprint: &Blueprint) -> Case {
         question: question(blueprint, &planned),
         features: planned.into_iter().map(|planned| planned.feature).collect(),
         further: match blueprint.further {
-            FurtherChoice { kind: 0, columns, condition } => Further::Excerpt { columns, condition },
             FurtherChoice { kind: 1, .. } => Further::Counts,
-            FurtherChoice { .. } => Further::Progress,
+            FurtherChoice { kind: 2, .. } => Further::Progress,
+            FurtherChoice { kind: 3, columns, condition } => Further::Excerpt { columns, condition },
+            FurtherChoice { .. } => Further::Nothing,
         },
         settle: blueprint.settle,
         settings: HashSettings::new(algorithm, length).unwrap(),
-        session: usize::from(blueprint.session) % Sessions::COUNT,
+        session: usize::from(blueprint.session),
     }
 }
 

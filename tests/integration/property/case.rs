@@ -94,15 +94,19 @@ pub struct Question {
     pub skip_comparison: bool,
 }
 
-/// What else is asked, besides the whole increment. One thing per case: planning takes nearly all of the time.
+/// What else is asked, besides the whole increment. At most one thing per case: planning takes nearly all of the time.
 #[derive(Debug, Clone)]
 pub enum Further {
+    Nothing,
     /// How many rows there are of each class.
     Counts,
     /// The share of input that is not new.
     Progress,
     /// Some columns, chosen bit by bit, of the rows that meet a condition: a column and what is asked of it.
-    Excerpt { columns: u32, condition: Option<(u8, u8)> },
+    Excerpt {
+        columns: u32,
+        condition: Option<(u8, u8)>,
+    },
 }
 
 /// A whole case; the last feature is the one that is asked about.

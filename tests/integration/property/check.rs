@@ -94,6 +94,7 @@ async fn ask(world: &mut World<'_>) -> Result<Outcome, Failure> {
     let Ok(expected) = expected else { return Ok(Outcome { refused: true, ..Outcome::default() }) };
     for executor in EXECUTORS {
         match case.further {
+            Further::Nothing => {}
             Further::Counts => counts(world, executor, &expected).await?,
             Further::Progress => progress(world, executor).await?,
             Further::Excerpt { columns, condition } => {

@@ -78,7 +78,7 @@ fn assert_increment(algorithm: HashAlgorithm, features: &[Feature], steps: &[Ste
             features: features.to_vec(),
             steps: steps.to_vec(),
             question: Question::default(),
-            further: Further::Counts,
+            further: Further::Nothing,
             settle: false,
             settings: HashSettings::new(algorithm, 8).unwrap(),
             session,

@@ -87,7 +87,7 @@ fn executors_agree_with_the_model() {
     println!("{refused} of them were refused, {settled} were settled; rows: {classes:?}");
     assert!(refused as f64 <= MOST_REFUSED * cases as f64, "{refused} of {cases} cases were refused");
     // A test of nothing but new rows would say little.
-    assert!(cases < 100 || (classes.len() == 3 && settled * 8 > outcomes.len()), "{settled} {classes:?}");
+    assert!(cases < 100 || (classes.len() == 3 && settled * 10 > outcomes.len()), "{settled} {classes:?}");
 }
 
 /// One case, shrunk if it fails; the failure as a text for people.
@@ -96,7 +96,8 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, sessions: &Sessions) -> Res
         cases: 1,
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
-        max_shrink_iters: u32::MAX,
+        // The greatest number would mean something else.
+        max_shrink_iters: u32::MAX - 1,
         max_shrink_time: SHRINK_MILLISECONDS,
         ..Config::default()
     };
