@@ -82,6 +82,12 @@ fn written(planned: &Planned, choice: &RowChoice, shift: u8, overrides: bool) ->
 fn raw(planned: &Planned, choice: &RowChoice, kind: u8, shift: u8) -> (Row, Deleted) {
     let members = planned.feature.members();
     let mut row = user_values(planned, choice, shift);
+    for column in &planned.columns {
+        // Other programs may write a NULL into an id.
+        if column.source == Source::Extra && kind == 7 && choice.extra.is_multiple_of(2) {
+            row.insert(column.name.clone(), Value::Null);
+        }
+    }
     let version = |choice: u8| if choice % 4 == 3 { Value::Null } else { Value::text(format!("{choice}")) };
     let by_field = |choice| match kind {
         7 => pool::broken_versions(&members, choice),

@@ -256,6 +256,10 @@ async fn settle(world: &mut World<'_>) -> Result<bool, Failure> {
     if !keys.iter().all(|key| ids.contains(key)) || has_two_versions(&everything, &keys) {
         return Ok(false);
     }
+    // A row with a NULL id can't be written again.
+    if world.live(target).iter().any(|row| cells(row, &ids).contains(&Value::Null)) {
+        return Ok(false);
+    }
     let mut rows = Vec::new();
     for sample in due(first) {
         let stored: Vec<Row> =
