@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::hash::{HashSettings, PartsHasher, SEPARATOR};
 
 use super::chunk::Chunk;
-use super::rows::{Row, Side};
+use super::rows::{Found, Row, Side};
 
 /// The versions of an input's groups, for every position of its rows.
 pub(super) struct Groups {
@@ -34,13 +34,13 @@ impl Groups {
             let rows = &rows[range];
             // By group, and within it by what orders its rows.
             let mut members: HashMap<u128, Vec<usize>> = HashMap::new();
-            for (i, row) in rows.iter().enumerate() {
-                let chunk = &chunks[row.chunk()];
-                let group = chunk.groups.as_ref().map_or(0, |groups| groups[row.row()]);
+            for (i, Found { row, .. }) in rows.iter().enumerate() {
+                let groups = chunks[row.chunk()].groups.as_ref();
+                let group = groups.map_or(0, |groups| groups[row.row()]);
                 members.entry(group).or_default().push(i);
             }
             for mut members in members.into_values() {
-                members.sort_by(|&a, &b| compare(chunks, rows[a], rows[b]));
+                members.sort_by(|&a, &b| compare(chunks, rows[a].row, rows[b].row));
                 let number = (groups.versions.len() / texts.max(1)) as u32;
                 for text in 0..texts {
                     groups.versions.push(version(chunks, rows, &members, text, &mut hasher, settings));
@@ -61,7 +61,7 @@ impl Groups {
 
 fn version(
     chunks: &[Chunk],
-    rows: &[Row],
+    rows: &[Found],
     members: &[usize],
     text: usize,
     hasher: &mut PartsHasher,
@@ -72,7 +72,7 @@ fn version(
     hasher.reset();
     let mut first = true;
     for &member in members {
-        let row = rows[member];
+        let row = rows[member].row;
         let values = &chunks[row.chunk()].texts[text];
         if values.is_null(row.row()) {
             continue;

@@ -28,7 +28,7 @@ enum Class {
 
 /// What was found in one partition.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct Answered {
     classes: Vec<Class>,
     /// For each expected input the rows, for orphaned samples none.
     expected: Vec<Vec<Row>>,
@@ -38,7 +38,7 @@ pub(super) struct Found {
     sample: Option<StringBuilder>,
 }
 
-impl Found {
+impl Answered {
     pub(super) fn new(plan: &Plan) -> Self {
         let fields = if plan.wants_fields { plan.recipes.len() } else { 0 };
         Self {
@@ -127,9 +127,9 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn try_new(plan: Arc<Plan>, collected: Arc<Collected>, found: Vec<Found>) -> Result<Self> {
+    pub(super) fn try_new(plan: Arc<Plan>, collected: Arc<Collected>, found: Vec<Answered>) -> Result<Self> {
         let sources = plan.schema.fields().iter().map(|f| source(&plan, f.name())).collect::<Result<_>>()?;
-        Ok(Self { plan, collected, parts: found.into_iter().map(Found::finish).collect(), sources })
+        Ok(Self { plan, collected, parts: found.into_iter().map(Answered::finish).collect(), sources })
     }
 
     /// The pieces of the answer, each of at most `most` rows: part and rows.

@@ -15,6 +15,7 @@ use datafusion::common::Result;
 use super::input::Input;
 use super::plan::{Layout, Plan, STORED_PROVENANCE};
 use super::provenance::Provenance;
+use super::rows::{Entry, Found, Row};
 use crate::operators::{Keys, LatestColumns, latest_times, null_rows};
 
 /// A batch, ready to be compared.
@@ -25,13 +26,14 @@ pub(super) struct Chunk {
     pub columns: Vec<ArrayRef>,
     pub texts: Vec<StringArray>,
     /// The rows' provenance as [`Keys::version`] has it: of stored rows, and of expected ones where it is known by now.
-    pub versions: Vec<u64>,
+    versions: Vec<u64>,
     pub flags: Vec<BooleanArray>,
-    pub keys: Vec<u128>,
+    /// The rows' keys, until they are in entries that take their place.
+    keys: Vec<u128>,
     /// Rows in which a key column is NULL.
     pub null_keys: Option<BooleanBuffer>,
     /// What identifies a sample, where that is not the key and the latest rows are yet to be found.
-    pub ids: Option<Vec<u128>>,
+    ids: Option<Vec<u128>>,
     pub times: Times,
     pub order: Order,
     /// Rows that count if they are the latest of their id: neither deleted nor filtered out. `None`: all.
@@ -155,6 +157,32 @@ impl Chunk {
         Ok(())
     }
 
+    /// A row as it is first divided: by its id, if that is not the key, else by the key.
+    #[inline]
+    pub(super) fn entry(&self, row: Row) -> Entry {
+        let key = self.ids.as_ref().unwrap_or(&self.keys)[row.row()];
+        Entry { key, row, version: self.version(row.row()) }
+    }
+
+    /// A row that was divided by its id, with its key.
+    #[inline]
+    pub(super) fn keyed(&self, found: Found) -> Entry {
+        Entry { key: self.keys[found.row.row()], row: found.row, version: found.version }
+    }
+
+    fn version(&self, row: usize) -> u64 {
+        self.versions.get(row).copied().unwrap_or_default()
+    }
+
+    /// Frees what the entries of all rows have.
+    pub(super) fn forget_entries(&mut self) {
+        self.versions = Vec::new();
+        // Where rows were divided by id, their keys are still needed.
+        if self.ids.take().is_none() {
+            self.keys = Vec::new();
+        }
+    }
+
     /// When the row was written, and what decides between rows of one time.
     #[inline]
     pub(super) fn age(&self, row: usize) -> (i64, u64) {
@@ -183,9 +211,7 @@ impl Chunk {
     /// Bytes of what was worked out; the columns are counted by [`Buffers`].
     pub(super) fn own_size(&self) -> usize {
         let numbers = |values: &Option<Vec<u128>>| values.as_ref().map_or(0, |v| v.len() * size_of::<u128>());
-        self.rows * size_of::<u128>()
-            + self.versions.len() * size_of::<u64>()
-            + numbers(&self.ids)
+        self.keys.len() * size_of::<u128>()
             + numbers(&self.groups)
             + if let Times::Each(times) = &self.times { times.len() * size_of::<i64>() } else { 0 }
             + self.sort_keys.as_ref().map_or(0, Rows::size)

@@ -2,7 +2,7 @@
 
 use super::chunk::Chunk;
 use super::plan::{Plan, STALE_FLAG, TARGET_FLAG};
-use super::rows::{Row, Side};
+use super::rows::{Found, Row, Side};
 use crate::update::StoredRows;
 
 /// A version that is NULL, among numbered ones.
@@ -25,7 +25,7 @@ impl<'a> Stored<'a> {
         !self.side.positions(key).is_empty()
     }
 
-    fn rows(&self, key: usize) -> impl Iterator<Item = Row> + '_ {
+    fn rows(&self, key: usize) -> impl Iterator<Item = Found> + '_ {
         self.side.positions(key).map(|position| self.side.at(position))
     }
 
@@ -36,11 +36,12 @@ impl<'a> Stored<'a> {
     /// Whether a sample that is stored has to be computed again: any of its rows passes the target filters, and any
     /// differs, has no provenance or meets a staleness predicate. An expected provenance that is NULL always differs.
     pub(super) fn is_stale(&self, key: usize, provenance: u64) -> bool {
-        self.rows(key).any(|row| self.flag(row, TARGET_FLAG))
+        self.rows(key).any(|stored| self.flag(stored.row, TARGET_FLAG))
             && (provenance == NULL
-                || self.rows(key).any(|row| {
-                    let stored = self.chunks[row.chunk()].versions[row.row()];
-                    stored == NULL || stored != provenance || self.flag(row, STALE_FLAG)
+                || self.rows(key).any(|stored| {
+                    stored.version == NULL
+                        || stored.version != provenance
+                        || self.flag(stored.row, STALE_FLAG)
                 }))
     }
 
@@ -48,13 +49,13 @@ impl<'a> Stored<'a> {
     /// together.
     pub(super) fn orphans(&self, key: usize, mut each: impl FnMut(Row)) {
         if self.together {
-            if self.rows(key).any(|row| self.flag(row, TARGET_FLAG))
+            if self.rows(key).any(|stored| self.flag(stored.row, TARGET_FLAG))
                 && let Some(first) = self.rows(key).next()
             {
-                each(first);
+                each(first.row);
             }
             return;
         }
-        self.rows(key).filter(|&row| self.flag(row, TARGET_FLAG)).for_each(each);
+        self.rows(key).map(|stored| stored.row).filter(|&row| self.flag(row, TARGET_FLAG)).for_each(each);
     }
 }

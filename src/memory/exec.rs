@@ -21,10 +21,10 @@ use datafusion::physical_plan::{
 use futures::future::{BoxFuture, FutureExt, Shared};
 use futures::{StreamExt, TryStreamExt};
 
-use super::answer::{Answer, Found};
-use super::collect::{collect, divide, finished};
+use super::answer::{Answer, Answered};
+use super::collect::{collect, finished, latest_by_key};
 use super::input::Input;
-use super::partition::Partitioner;
+use super::partition::PARTITIONS;
 use super::plan::Plan;
 use super::resolve::resolve;
 use crate::update::Description;
@@ -113,21 +113,21 @@ async fn run(
     context: Arc<TaskContext>,
 ) -> Result<Arc<(Answer, MemoryReservation)>> {
     let cores = context.session_config().target_partitions().max(1);
-    let collected = Arc::new(collect(&plan, &inputs, &context).await?);
-    let partitioner = Partitioner::new(collected.rows(), cores);
-    let divided = Arc::new(divide(&collected, &inputs, partitioner, cores).await?);
+    let (collected, divided) = collect(&plan, &inputs, &context).await?;
+    let collected = Arc::new(collected);
+    let divided = Arc::new(latest_by_key(&collected, &inputs, &plan, divided).await?);
     let next = Arc::new(AtomicUsize::new(0));
-    let mut tasks: JoinSet<Result<Vec<(usize, Found)>>> = JoinSet::new();
+    let mut tasks: JoinSet<Result<Vec<(usize, Answered)>>> = JoinSet::new();
     let reservation = MemoryConsumer::new("IncrementExec[answer]").register(context.memory_pool());
     let reservation = Arc::new(reservation);
-    for _ in 0..cores.min(partitioner.partitions()) {
+    for _ in 0..cores.min(PARTITIONS) {
         let (plan, collected, divided) = (Arc::clone(&plan), Arc::clone(&collected), Arc::clone(&divided));
         let (next, reservation) = (Arc::clone(&next), Arc::clone(&reservation));
         tasks.spawn(async move {
             let mut found = Vec::new();
             loop {
                 let partition = next.fetch_add(1, Ordering::Relaxed);
-                if partition >= partitioner.partitions() {
+                if partition >= PARTITIONS {
                     return Ok(found);
                 }
                 let part = resolve(&plan, &collected, &divided, partition);

@@ -1,70 +1,52 @@
 //! Dividing keys over partitions.
 
-use super::chunk::Chunk;
-use super::rows::Row;
+use super::rows::{Entry, Row};
 use crate::operators::fold;
 
-/// Rows per partition that a table of keys is meant for: it stays in the processor's cache.
-const ROWS: usize = 1 << 16;
-/// The most partitions.
-const MOST: u32 = 10;
+/// There are 2 to this many partitions: at a million rows the table of one stays in the processor's cache.
+const BITS: u32 = 6;
 
-/// The partition of each key.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Partitioner {
-    bits: u32,
+/// The number of partitions.
+pub(super) const PARTITIONS: usize = 1 << BITS;
+
+/// The partition of a key.
+#[inline]
+pub(super) fn partition_of(key: u128) -> usize {
+    // Other bits than those that the table of a partition looks at.
+    let mixed = (fold(key) ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (mixed >> (64 - BITS)) as usize
 }
 
-impl Partitioner {
-    /// Enough partitions for this many rows, and for each core.
-    pub(super) fn new(rows: usize, cores: usize) -> Self {
-        if rows < ROWS / 4 {
-            return Self { bits: 0 };
-        }
-        let partitions = (rows / ROWS).max(cores * 4).next_power_of_two();
-        Self { bits: partitions.trailing_zeros().min(MOST) }
-    }
+/// Rows by partition of their key, each with all that comparing it needs, so that a partition is read front to back.
+#[derive(Debug)]
+pub(super) struct Divided {
+    /// The number of the first chunk: entries count chunks from there.
+    pub first: usize,
+    partitions: Vec<Vec<Entry>>,
+}
 
-    pub(super) fn partitions(self) -> usize {
-        1 << self.bits
+impl Divided {
+    pub(super) fn new() -> Self {
+        Self { first: 0, partitions: vec![Vec::new(); PARTITIONS] }
     }
 
     #[inline]
-    fn of(self, key: u128) -> usize {
-        if self.bits == 0 {
-            return 0;
-        }
-        // Other bits than those that the table of a partition looks at.
-        let mixed = (fold(key) ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        (mixed >> (64 - self.bits)) as usize
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.partitions[partition_of(entry.key)].push(entry);
     }
 
-    /// The rows of some chunks, numbered from `first`, by partition.
-    pub(super) fn divide(
-        self,
-        chunks: &[Chunk],
-        first: usize,
-        key: impl Fn(&Chunk) -> &[u128],
-        takes: impl Fn(&Chunk, usize) -> bool,
-    ) -> Vec<Vec<Row>> {
-        let mut divided = vec![Vec::new(); self.partitions()];
-        for (i, chunk) in chunks.iter().enumerate() {
-            for (row, &key) in key(chunk).iter().enumerate() {
-                if takes(chunk, row) {
-                    divided[self.of(key)].push(Row::new(first + i, row));
-                }
-            }
-        }
-        divided
+    /// The entries of a partition.
+    pub(super) fn entries(&self, partition: usize) -> impl Iterator<Item = Entry> + '_ {
+        let first = self.first;
+        self.partitions[partition].iter().map(move |&entry| {
+            let row =
+                if first == 0 { entry.row } else { Row::new(entry.row.chunk() + first, entry.row.row()) };
+            Entry { row, ..entry }
+        })
     }
 
-    /// Rows again, by another key.
-    pub(super) fn divide_rows(self, rows: &[Row], key: impl Fn(Row) -> u128) -> Vec<Vec<Row>> {
-        let mut divided = vec![Vec::new(); self.partitions()];
-        for &row in rows {
-            divided[self.of(key(row))].push(row);
-        }
-        divided
+    pub(super) fn len(&self, partition: usize) -> usize {
+        self.partitions[partition].len()
     }
 }
 
@@ -74,10 +56,18 @@ mod tests {
 
     #[test]
     fn consecutive_integers_are_spread_over_all_partitions() {
-        let partitioner = Partitioner::new(1 << 22, 2);
-        let mut counts = vec![0; partitioner.partitions()];
-        (0..1_u128 << 16).for_each(|key| counts[partitioner.of(key)] += 1);
+        let mut counts = [0; PARTITIONS];
+        (0..1_u128 << 16).for_each(|key| counts[partition_of(key)] += 1);
         let fair = (1 << 16) / counts.len();
         assert!(counts.iter().all(|&count| count > fair / 2 && count < fair * 2), "{counts:?}");
+    }
+
+    #[test]
+    fn chunks_are_counted_from_the_first() {
+        let mut divided = Divided::new();
+        divided.push(Entry { key: 7, row: Row::new(1, 3), version: 9 });
+        divided.first = 10;
+        let found: Vec<Entry> = divided.entries(partition_of(7)).collect();
+        assert_eq!((found[0].row.chunk(), found[0].row.row(), found[0].version), (11, 3, 9));
     }
 }

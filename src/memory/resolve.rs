@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 
 use super::aggregate::{Groups, compare};
-use super::answer::Found;
+use super::answer::Answered;
 use super::chunk::Chunk;
-use super::collect::{Collected, Divided};
+use super::collect::Collected;
 use super::compare::Stored;
 use super::latest::Latest;
+use super::partition::Divided;
 use super::plan::{PASS_FLAG, Plan};
 use super::provenance::Provenance;
-use super::rows::{Row, Side};
+use super::rows::{Entry, Found, Row, Side};
 use crate::operators::{Keys, Numbers};
 
 /// The rows of a partition, by the numbers of their keys.
@@ -26,8 +27,13 @@ struct Partition<'a> {
 }
 
 /// Compares the rows of one partition.
-pub(super) fn resolve(plan: &Plan, collected: &Collected, divided: &[Divided], partition: usize) -> Found {
-    let mut found = Found::new(plan);
+pub(super) fn resolve(
+    plan: &Plan,
+    collected: &Collected,
+    divided: &[Vec<Divided>],
+    partition: usize,
+) -> Answered {
+    let mut found = Answered::new(plan);
     let mut provenance = Provenance::new(plan);
     let partition = Partition::new(plan, collected, divided, partition);
     let stored =
@@ -49,16 +55,15 @@ pub(super) fn resolve(plan: &Plan, collected: &Collected, divided: &[Divided], p
 }
 
 impl<'a> Partition<'a> {
-    fn new(plan: &'a Plan, collected: &'a Collected, divided: &[Divided], partition: usize) -> Self {
+    fn new(plan: &'a Plan, collected: &'a Collected, divided: &[Vec<Divided>], partition: usize) -> Self {
         let chunks = collected.chunks.as_slice();
-        let rows = |input: usize| divided[input].iter().flat_map(move |task| &task[partition]).copied();
-        let most = (0..divided.len()).map(|input| rows(input).count()).max().unwrap_or_default();
-        let mut numbers = Numbers::with_capacity(most);
+        let entries = |input: usize| divided[input].iter().flat_map(move |task| task.entries(partition));
+        let count = |input: &Vec<Divided>| input.iter().map(|task| task.len(partition)).sum::<usize>();
+        let mut numbers = Numbers::with_capacity(divided.iter().map(count).max().unwrap_or_default());
         let mut null_keys = HashSet::new();
-        let mut number = |chunks: &[Chunk], row: Row| {
-            let chunk = &chunks[row.chunk()];
-            let number = numbers.number(chunk.keys[row.row()]);
-            if chunk.has_null_key(row.row()) {
+        let mut number = |chunks: &[Chunk], entry: Entry| {
+            let number = numbers.number(entry.key);
+            if chunks[entry.row.chunk()].has_null_key(entry.row.row()) {
                 null_keys.insert(number);
             }
             number
@@ -68,11 +73,13 @@ impl<'a> Partition<'a> {
         for (input, layout) in plan.layouts.iter().enumerate() {
             let chunks = &chunks[input];
             if layout.unique {
-                let mut latest = Latest::new(chunks, 0);
-                rows(input).for_each(|row| latest.offer(number(chunks, row), row));
+                let mut latest = Latest::new(chunks);
+                entries(input).for_each(|entry| latest.offer(number(chunks, entry), entry));
                 sides.push(Side::One(latest.rows()));
             } else {
-                let numbered: Vec<(u32, Row)> = rows(input).map(|row| (number(chunks, row), row)).collect();
+                let found = |entry: Entry| Found { row: entry.row, version: entry.version };
+                let numbered: Vec<(u32, Found)> =
+                    entries(input).map(|entry| (number(chunks, entry), found(entry))).collect();
                 many.push((input, numbered));
                 sides.push(Side::One(Vec::new()));
             }
@@ -157,7 +164,7 @@ impl<'a> Partition<'a> {
         positions: &[Option<usize>],
         stored: Option<&Stored<'_>>,
         provenance: &mut Provenance,
-        found: &mut Found,
+        found: &mut Answered,
     ) {
         if !self.passes(positions) {
             return;
@@ -169,10 +176,7 @@ impl<'a> Partition<'a> {
         let mut hashed = false;
         if let Some(stored) = stored {
             let version = match (self.plan.hashed_when_read, positions) {
-                (true, [Some(position)]) => {
-                    let row = self.sides[0].at(*position);
-                    self.chunks[0][row.chunk()].versions[row.row()]
-                }
+                (true, [Some(position)]) => self.sides[0].at(*position).version,
                 _ => {
                     hash(provenance);
                     hashed = true;
@@ -186,7 +190,7 @@ impl<'a> Partition<'a> {
         if self.plan.wants_versions() && !hashed {
             hash(provenance);
         }
-        let row = |input: usize| positions[input].map_or(Row::NONE, |at| self.sides[input].at(at));
+        let row = |input: usize| positions[input].map_or(Row::NONE, |at| self.sides[input].at(at).row);
         found.expected(stored.is_some(), (0..positions.len()).map(row), provenance);
     }
 
@@ -194,7 +198,7 @@ impl<'a> Partition<'a> {
     fn passes(&self, positions: &[Option<usize>]) -> bool {
         positions.iter().enumerate().all(|(input, position)| {
             let Some(position) = position else { return true };
-            let row = self.sides[input].at(*position);
+            let row = self.sides[input].at(*position).row;
             let flags = &self.chunks[input][row.chunk()].flags;
             flags.get(PASS_FLAG).is_none_or(|passes| passes.value(row.row()))
         })
@@ -207,7 +211,7 @@ impl<'a> Partition<'a> {
         if let Some(groups) = &self.groups[input] {
             return groups.version(position, text);
         }
-        let row = self.sides[input].at(position);
+        let row = self.sides[input].at(position).row;
         let values = &self.chunks[input][row.chunk()].texts[text];
         (!values.is_null(row.row())).then(|| values.value(row.row()))
     }
@@ -217,6 +221,6 @@ impl<'a> Partition<'a> {
 fn sort_by_key(chunks: &[Chunk], side: &mut Side, keys: usize) {
     for key in 0..keys {
         let range = side.positions(key);
-        side.rows_mut()[range].sort_by(|&a, &b| compare(chunks, a, b));
+        side.rows_mut()[range].sort_by(|a, b| compare(chunks, a.row, b.row));
     }
 }

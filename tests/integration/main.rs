@@ -18,6 +18,7 @@ mod embed;
 mod fallback;
 mod parquet;
 mod parquet_foreign;
+mod property;
 mod python;
 mod stories;
 mod support;

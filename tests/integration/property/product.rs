@@ -1,0 +1,183 @@
+//! The product under test: a store in memory, written through its interface, and increments by each executor.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::dataframe::DataFrame;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_metaxy::columns::{
+    DATA_VERSION, DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, PROVENANCE, PROVENANCE_BY_FIELD,
+    UPDATED_AT,
+};
+use datafusion_metaxy::config::VersioningEngine;
+use datafusion_metaxy::error::{MetaxyError, Result};
+use datafusion_metaxy::model::{FeatureDefinition, FeatureKey, Origin};
+use datafusion_metaxy::store::{Append, MemoryStore, MetadataStore, Store, WriteOptions};
+use datafusion_metaxy::update::IncrementOptions;
+use futures::StreamExt;
+
+use super::arrow::{self, BatchBuilder};
+use super::case::{Case, Feature, Question, Samples};
+use super::model::{Answer, CURRENT};
+use super::value::{Row, Type};
+
+/// The executors, all of which have to give the model's answer.
+pub const EXECUTORS: [VersioningEngine; 2] = [VersioningEngine::Native, VersioningEngine::Memory];
+
+/// Options that make `executor` compute the increment.
+pub fn on(executor: VersioningEngine, options: IncrementOptions) -> IncrementOptions {
+    IncrementOptions { engine: executor.into(), ..options }
+}
+
+/// Sessions to ask in, shared by all cases: one that keeps everything together, one that cuts everything up, and one
+/// with a memory limit, where native plans have other operators.
+pub struct Sessions(Vec<SessionContext>);
+
+impl Sessions {
+    pub const COUNT: usize = 3;
+
+    pub fn new() -> Self {
+        let config = |partitions, batch| {
+            SessionConfig::new().with_target_partitions(partitions).with_batch_size(batch)
+        };
+        let limited = RuntimeEnvBuilder::new().with_memory_limit(1 << 30, 1.0).build_arc().unwrap();
+        Self(vec![
+            SessionContext::new_with_config(config(1, 8192)),
+            SessionContext::new_with_config(config(3, 3)),
+            SessionContext::new_with_config_rt(config(2, 4), limited),
+        ])
+    }
+
+    pub fn get(&self, index: usize) -> &SessionContext {
+        &self.0[index]
+    }
+}
+
+/// A store with a case's features.
+pub struct Product<'a> {
+    case: &'a Case,
+    context: &'a SessionContext,
+    backend: Arc<MemoryStore>,
+    store: Arc<Store>,
+}
+
+impl<'a> Product<'a> {
+    pub fn new(case: &'a Case, sessions: &'a Sessions) -> Self {
+        let backend = Arc::new(MemoryStore::new());
+        let declare = |f: &Feature| FeatureDefinition::declared(f.spec.clone(), "demo", Origin::Session);
+        let definitions = case.features.iter().map(declare).collect();
+        let metadata = Arc::clone(&backend) as Arc<dyn MetadataStore>;
+        let store = Arc::new(Store::new("dev", metadata, case.settings, definitions));
+        Self { case, context: sessions.get(case.session), backend, store }
+    }
+
+    /// Writes rows as a user does.
+    pub async fn write(
+        &self,
+        feature: usize,
+        columns: &[(String, Type)],
+        rows: &[Row],
+        overrides: bool,
+    ) -> Result<()> {
+        let feature = &self.case.features[feature];
+        let mut batch =
+            BatchBuilder::new(rows).user(columns).versions(PROVENANCE_BY_FIELD, &feature.members());
+        if overrides {
+            batch = batch.versions(DATA_VERSION_BY_FIELD, &feature.members());
+        }
+        let frame = self.context.read_batch(batch.build())?;
+        let report = self.store.write(&feature.key(), frame, &WriteOptions::default()).await?;
+        assert_eq!(report.rows, rows.len() as u64, "rows written to {}", feature.key());
+        Ok(())
+    }
+
+    /// Appends stored rows below all checks; the store sets the time of those that have one.
+    pub async fn append(&self, feature: usize, rows: &[Row], timed: bool) -> Result<()> {
+        let feature = &self.case.features[feature];
+        let key = FeatureKey::parse(&feature.key())?;
+        let version = self.store.graph().await?.feature_version(&key)?;
+        let mut rows = rows.to_vec();
+        for row in &mut rows {
+            let slot = row.get_mut(FEATURE_VERSION).unwrap();
+            if slot.as_text() == Some(CURRENT) {
+                *slot = super::value::Value::text(&version);
+            }
+        }
+        let members = feature.members();
+        let mut batch = BatchBuilder::new(&rows)
+            .user(&feature.columns)
+            .versions(PROVENANCE_BY_FIELD, &members)
+            .text(PROVENANCE)
+            .versions(DATA_VERSION_BY_FIELD, &members)
+            .text(DATA_VERSION)
+            .text(FEATURE_VERSION)
+            .time(DELETED_AT);
+        if timed {
+            batch = batch.time(UPDATED_AT);
+        }
+        let batch = batch.build();
+        let append = Append {
+            schema: batch.schema(),
+            rows: futures::stream::once(async { Ok(batch) }).boxed(),
+            settings: self.case.settings,
+            id_columns: feature.spec.id_columns.clone(),
+            write_key: None,
+        };
+        self.backend.append(&key, append).await?;
+        Ok(())
+    }
+
+    /// The increment that a question asks for.
+    pub async fn increment(&self, question: &Question, executor: VersioningEngine) -> Result<DataFrame> {
+        let options = on(executor, self.options(question)?);
+        let target = self.case.features[self.case.target()].key();
+        self.store.resolve_update(self.context, &target, &options).await
+    }
+
+    pub async fn progress(&self, question: &Question, executor: VersioningEngine) -> Result<Option<f64>> {
+        let options = on(executor, self.options(question)?);
+        let target = self.case.features[self.case.target()].key();
+        self.store.progress(self.context, &target, &options).await
+    }
+
+    fn options(&self, question: &Question) -> Result<IncrementOptions> {
+        let exprs = |list: &[super::predicate::Predicate]| list.iter().map(|p| p.expr()).collect::<Vec<_>>();
+        let mut filters: HashMap<FeatureKey, Vec<_>> = HashMap::new();
+        for (feature, predicate) in &question.filters {
+            let key = FeatureKey::parse(&self.case.features[*feature].key())?;
+            filters.entry(key).or_default().push(predicate.expr());
+        }
+        let samples = match &question.samples {
+            Some(samples) => {
+                let batch = self.samples(samples);
+                Some(self.context.read_batch(batch)?.into_unoptimized_plan())
+            }
+            None => None,
+        };
+        Ok(IncrementOptions {
+            samples,
+            filters,
+            global_filters: exprs(&question.global),
+            target_filters: exprs(&question.target),
+            stale_when: exprs(&question.stale_when),
+            skip_comparison: question.skip_comparison,
+        })
+    }
+
+    fn samples(&self, samples: &Samples) -> RecordBatch {
+        let members = self.case.features[self.case.target()].members();
+        let batch =
+            BatchBuilder::new(&samples.rows).user(&samples.columns).versions(PROVENANCE_BY_FIELD, &members);
+        let batch = if samples.overrides { batch.versions(DATA_VERSION_BY_FIELD, &members) } else { batch };
+        batch.build()
+    }
+}
+
+/// All rows of a frame, with its columns.
+pub async fn collect(frame: DataFrame) -> Result<Answer> {
+    let columns = frame.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let batches = frame.collect().await.map_err(MetaxyError::from)?;
+    Ok(Answer::new(columns, arrow::rows(&batches)))
+}
