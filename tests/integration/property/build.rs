@@ -11,7 +11,6 @@ use super::blueprint::{Blueprint, FurtherChoice, PredicateChoice, RowChoice, Ste
 use super::case::{Case, Deleted, Further, Question, Samples, Step};
 use super::model::{CURRENT, OLDER};
 use super::pool;
-use super::product::Sessions;
 use super::specs::{Planned, Source, features, predicate};
 use super::switches;
 use super::value::{Row, Type, Value};
@@ -127,7 +126,17 @@ fn steps(blueprint: &Blueprint, planned: &[Planned]) -> Vec<Step> {
     for (index, parent) in blueprint.parents.iter().enumerate() {
         if !(parent.optional && parent.absent) {
             let feature = if index == 0 { 0 } else { index + usize::from(chain) };
-            steps.push(write(feature, &parent.rows, parent.overrides, false));
+            let mut rows = &parent.rows[..];
+            if parent.aged && switches::PENDING_SAMPLES {
+                // The target was computed under the older definition, and knows all of them.
+                let raw = |at: usize, kind| {
+                    rows.iter().map(|row| raw(&planned[at], row, kind, shift)).collect::<Vec<_>>()
+                };
+                steps.push(Step::Append { feature, rows: raw(feature, 5), timed: true });
+                steps.push(Step::Append { feature: target, rows: raw(target, 0), timed: true });
+                rows = &rows[..rows.len() / 2];
+            }
+            steps.push(write(feature, rows, parent.overrides, false));
         }
     }
     if chain {
