@@ -13,7 +13,7 @@ use super::model::{CURRENT, OLDER};
 use super::pool;
 use super::specs::{Planned, Source, features, predicate};
 use super::switches;
-use super::value::{Row, Type, Value};
+use super::value::{Row, Type, Value, cells};
 
 const HASHES: [(HashAlgorithm, usize); 6] = [
     (HashAlgorithm::XxHash32, 8),
@@ -173,7 +173,30 @@ fn steps(blueprint: &Blueprint, planned: &[Planned]) -> Vec<Step> {
             }
         }
     }
+    if !switches::PENDING_SAMPLES {
+        without_pending(&mut steps, planned);
+    }
     steps
+}
+
+/// Makes rows of parents that have an older version, and no row at the current one, current.
+fn without_pending(steps: &mut [Step], planned: &[Planned]) {
+    let mut known: BTreeSet<(usize, Vec<Value>)> = BTreeSet::new();
+    let id = |feature: usize, row: &Row| (feature, cells(row, &planned[feature].feature.spec.id_columns));
+    for step in steps {
+        match step {
+            Step::Write { feature, rows, .. } => known.extend(rows.iter().map(|row| id(*feature, row))),
+            Step::Append { feature, rows, .. } if *feature + 1 < planned.len() => {
+                for (row, _) in rows {
+                    if !known.contains(&id(*feature, row)) {
+                        row.insert(FEATURE_VERSION.into(), Value::text(CURRENT));
+                        known.insert(id(*feature, row));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 fn question(blueprint: &Blueprint, planned: &[Planned]) -> Question {
