@@ -51,6 +51,8 @@ pub struct ParentChoice {
     pub narrow: bool,
     /// It has a column that other parents may have, too.
     pub shared: bool,
+    /// Only half of its rows have been written since its definition changed.
+    pub aged: bool,
     pub rows: Vec<RowChoice>,
     pub overrides: bool,
 }
@@ -132,10 +134,10 @@ fn predicate() -> impl Strategy<Value = PredicateChoice> {
 
 fn parent() -> impl Strategy<Value = ParentChoice> {
     let form = (0..20u8, sometimes(), sometimes(), 0..32u8, weighted(0.3, any::<u8>()));
-    let content = (vec(predicate(), 0..2), 0..6u8, 0..8u8, sometimes(), rarely());
+    let content = (vec(predicate(), 0..2), 0..6u8, 0..8u8, sometimes(), rarely(), rarely());
     (form, content, vec(row(), 1..8), sometimes()).prop_map(|(form, content, rows, overrides)| {
         let (role, optional, absent, rename, select) = form;
-        let (filters, fields, mapping, narrow, shared) = content;
+        let (filters, fields, mapping, narrow, shared, aged) = content;
         let filters = if rename % 3 == 0 { filters } else { Vec::new() };
         ParentChoice {
             role,
@@ -148,6 +150,7 @@ fn parent() -> impl Strategy<Value = ParentChoice> {
             mapping,
             narrow,
             shared,
+            aged,
             rows,
             overrides,
         }

@@ -11,10 +11,9 @@ use super::blueprint::{Blueprint, FurtherChoice, PredicateChoice, RowChoice, Ste
 use super::case::{Case, Deleted, Further, Question, Samples, Step};
 use super::model::{CURRENT, OLDER};
 use super::pool;
-use super::product::Sessions;
 use super::specs::{Planned, Source, features, predicate};
 use super::switches;
-use super::value::{Row, Type, Value};
+use super::value::{Row, Type, Value, cells};
 
 const HASHES: [(HashAlgorithm, usize); 6] = [
     (HashAlgorithm::XxHash32, 8),
@@ -124,7 +123,17 @@ fn steps(blueprint: &Blueprint, planned: &[Planned]) -> Vec<Step> {
     for (index, parent) in blueprint.parents.iter().enumerate() {
         if !(parent.optional && parent.absent) {
             let feature = if index == 0 { 0 } else { index + usize::from(chain) };
-            steps.push(write(feature, &parent.rows, parent.overrides, false));
+            let mut rows = &parent.rows[..];
+            if parent.aged && switches::PENDING_SAMPLES {
+                // The target was computed under the older definition, and knows all of them.
+                let raw = |at: usize, kind| {
+                    rows.iter().map(|row| raw(&planned[at], row, kind, shift)).collect::<Vec<_>>()
+                };
+                steps.push(Step::Append { feature, rows: raw(feature, 5), timed: true });
+                steps.push(Step::Append { feature: target, rows: raw(target, 0), timed: true });
+                rows = &rows[..rows.len() / 2];
+            }
+            steps.push(write(feature, rows, parent.overrides, false));
         }
     }
     if chain {
@@ -161,7 +170,30 @@ fn steps(blueprint: &Blueprint, planned: &[Planned]) -> Vec<Step> {
             }
         }
     }
+    if !switches::PENDING_SAMPLES {
+        without_pending(&mut steps, planned);
+    }
     steps
+}
+
+/// Makes rows of parents that have an older version, and no row at the current one, current.
+fn without_pending(steps: &mut [Step], planned: &[Planned]) {
+    let mut known: BTreeSet<(usize, Vec<Value>)> = BTreeSet::new();
+    let id = |feature: usize, row: &Row| (feature, cells(row, &planned[feature].feature.spec.id_columns));
+    for step in steps {
+        match step {
+            Step::Write { feature, rows, .. } => known.extend(rows.iter().map(|row| id(*feature, row))),
+            Step::Append { feature, rows, .. } if *feature + 1 < planned.len() => {
+                for (row, _) in rows {
+                    if !known.contains(&id(*feature, row)) {
+                        row.insert(FEATURE_VERSION.into(), Value::text(CURRENT));
+                        known.insert(id(*feature, row));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 fn question(blueprint: &Blueprint, planned: &[Planned]) -> Question {

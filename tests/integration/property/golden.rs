@@ -13,6 +13,7 @@ use serde_json::{Value as Json, json};
 use super::case::{Case, Deleted, Feature, Further, Question, Step};
 use super::model::{self, CURRENT, OLDER};
 use super::product::{EXECUTORS, Sessions, collect};
+use super::switches;
 use super::value::{Row, Type, Value, table};
 use super::world::World;
 use crate::support;
@@ -354,4 +355,36 @@ fn overrides_deletions_and_older_versions() {
         due("orphaned", &json!({"id": "deleted"}), "1463c998", "fba6e6fc")
     ]);
     assert_increment(HashAlgorithm::Md5, &features, &steps, &expected);
+}
+
+/// A parent's sample that is live at an older version, and was not yet computed at the current one, leaves its child
+/// pending; one that was deleted at the current version leaves it orphaned, whatever the older version has.
+#[test]
+fn pending_samples() {
+    let features = [
+        root("raw", "id", &[("id", Type::Text)]),
+        feature(
+            &[("id", Type::Text)],
+            &json!({"key": "clean", "id_columns": ["id"], "deps": ["raw"], "fields": fields()}),
+        ),
+    ];
+    let stored = |id: &str| {
+        json!({
+            "id": id, "provenance": "fba6e6fc", "data_version": "fba6e6fc",
+            "provenance_by_field": {"default": "1463c998"}, "data_version_by_field": {"default": "1463c998"}
+        })
+    };
+    let steps = [
+        append(0, &stored("waiting"), OLDER, Deleted::No),
+        append(0, &stored("deleted"), OLDER, Deleted::No),
+        append(0, &stored("deleted"), CURRENT, Deleted::Now),
+        append(1, &stored("waiting"), CURRENT, Deleted::No),
+        append(1, &stored("deleted"), CURRENT, Deleted::No),
+    ];
+    let orphaned = |id: &str| due("orphaned", &json!({"id": id}), "1463c998", "fba6e6fc");
+    let mut expected = vec![orphaned("deleted")];
+    if !switches::PENDING_SAMPLES {
+        expected.push(orphaned("waiting"));
+    }
+    assert_increment(HashAlgorithm::Md5, &features, &steps, &json!(expected));
 }

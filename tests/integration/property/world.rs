@@ -11,7 +11,6 @@ use super::case::{Case, Deleted, Question, Step};
 use super::model::{self, CURRENT, Table, Tables};
 use super::pool;
 use super::product::{Product, Sessions};
-use super::switches;
 use super::value::{Row, Type, Value, cell, cells};
 
 pub struct World<'a> {
@@ -84,18 +83,6 @@ impl<'a> World<'a> {
 
     async fn append(&mut self, feature: usize, rows: Vec<(Row, Deleted)>, timed: bool) -> Result<()> {
         let definition = &self.case.features[feature];
-        let ids = &definition.spec.id_columns;
-        let known = self.tables.get(&definition.key()).map_or_else(BTreeSet::new, |t| t.known_ids(ids));
-        let is_parent = feature != self.case.target();
-        let rows: Vec<_> = rows
-            .into_iter()
-            .map(|(mut row, deleted)| {
-                if is_parent && !switches::PENDING_SAMPLES && !known.contains(&cells(&row, ids)) {
-                    row.insert(FEATURE_VERSION.into(), Value::text(CURRENT));
-                }
-                (row, deleted)
-            })
-            .collect();
         if rows.is_empty() {
             return Ok(());
         }

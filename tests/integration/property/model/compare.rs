@@ -12,6 +12,7 @@ use super::history::all_members;
 use super::{CURRENT, Refusal, Table, Tables, comparison_columns};
 use crate::property::case::{Case, Feature, Question};
 use crate::property::predicate::Predicate;
+use crate::property::switches;
 use crate::property::value::{Row, Value, cell, cells, project};
 
 /// An increment.
@@ -133,7 +134,7 @@ fn pending(
     feature: &Feature,
     question: &Question,
 ) -> Result<BTreeSet<Vec<Value>>, Refusal> {
-    if question.samples.is_some() {
+    if question.samples.is_some() || !switches::PENDING_SAMPLES {
         return Ok(BTreeSet::new());
     }
     let with_older = expected(case, tables, feature, question, true)?;
