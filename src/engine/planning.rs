@@ -32,10 +32,14 @@ impl Planner {
                 "increments can only be planned in a SessionState of DataFusion"
             ));
         };
+        let mut config = state.config().clone();
+        // DataFusion 55 takes columns of different inputs for the same when it moves `column['member']` about.
+        config.options_mut().optimizer.enable_leaf_expression_pushdown = false;
         let limit = session.runtime_env().memory_pool.memory_limit();
         Ok(Self {
             physical_rules: state.physical_optimizers().to_vec(),
             state: SessionStateBuilder::new_from_existing(state.clone())
+                .with_config(config)
                 .with_physical_optimizer_rules(Vec::new())
                 .build(),
             limited: !matches!(limit, MemoryLimit::Infinite),

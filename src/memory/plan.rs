@@ -182,7 +182,7 @@ impl Plan {
                     }
                 }
             } else if let Some(current) = &description.current {
-                layout.unique = current.rows == StoredRows::Unique;
+                layout.unique = current.unique;
                 layout.texts = layout.indices([&stored(PROVENANCE)])?;
                 layout.flags = layout.indices([&TARGET.to_owned(), &STALE.to_owned()])?;
                 layout.order = layout.indices(&current.order)?;

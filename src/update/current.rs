@@ -91,7 +91,8 @@ pub(crate) fn current(
     }
     let source = provider_as_source(Arc::clone(provider));
     let plan = LogicalPlanBuilder::scan(feature.table_name(), source, None)?.project(exprs)?.build()?;
-    Ok((plan, CurrentInput { rows, stored, order }))
+    let unique = rows == StoredRows::Unique && keys.len() == feature.id_columns.len();
+    Ok((plan, CurrentInput { rows, unique, stored, order }))
 }
 
 fn rows(inputs: &IncrementInputs, keys: &[String]) -> StoredRows {

@@ -86,6 +86,8 @@ pub(crate) enum Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CurrentInput {
     pub rows: StoredRows,
+    /// Whether a row's id is the comparison key, no more and no less.
+    pub unique: bool,
     /// Columns of the increment that orphaned rows take from the stored row, there called [`internal::stored`].
     pub stored: Vec<String>,
     /// The columns that order the stored rows of a key, NULLs first.
@@ -95,7 +97,7 @@ pub(crate) struct CurrentInput {
 /// How the stored rows relate to the comparison key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StoredRows {
-    /// The key is the feature's id.
+    /// The key has the whole of the feature's id in it.
     Unique,
     /// Expansion: the children of a parent stand for it together.
     Collapsed,

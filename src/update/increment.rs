@@ -40,11 +40,14 @@ pub fn increment(inputs: &IncrementInputs, options: &IncrementOptions) -> Result
         }
         _ => None,
     };
-    let current = stored.map(|(plan, description)| {
+    let mut current = stored.map(|(plan, description)| {
         plans.push(plan);
         description
     });
     let (plans, lossy) = same_key_types(plans, &keys)?;
+    if let (Some(current), Some(true)) = (&mut current, lossy.get(expected.len())) {
+        current.unique = false;
+    }
     let expected = expected
         .into_iter()
         .zip(lossy)

@@ -2,16 +2,16 @@
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Column;
-use datafusion::functions::core::expr_fn::{coalesce, get_field, named_struct};
+use datafusion::functions::core::expr_fn::{coalesce, named_struct};
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit, when};
 
 use super::description::ExpectedInput;
 use super::parents::{has_columns, plain, version_of};
 use super::{IncrementInputs, IncrementOptions, internal};
 use crate::columns::{DATA_VERSION_BY_FIELD, PROVENANCE_BY_FIELD, is_reserved};
 use crate::error::{MetaxyError, Result};
-use crate::hash::hash_expr;
+use crate::hash::{HashSettings, hash_expr};
 
 /// The samples under unqualified names, what they are, and whether they bring data versions of their own.
 pub(crate) fn sample_rows(
@@ -71,18 +71,16 @@ pub(crate) fn sample_rows(
     }
     let overridden = has(DATA_VERSION_BY_FIELD);
     if overridden {
-        exprs.push(column(DATA_VERSION_BY_FIELD)?.alias(DATA_VERSION_BY_FIELD));
+        let given = schema.field_with_unqualified_name(DATA_VERSION_BY_FIELD)?.data_type();
+        exprs.push(column(DATA_VERSION_BY_FIELD)?.is_null().alias(NOT_GIVEN));
+        for key in &fields {
+            let version = cast(version_of(column(DATA_VERSION_BY_FIELD)?, given, key), DataType::Utf8);
+            exprs.push(version.alias(member(key)));
+        }
     }
     let mut builder = LogicalPlanBuilder::from(samples.clone()).project(exprs)?;
     if overridden {
-        let versions = overriding(&builder, &fields)?.alias(internal::DATA_VERSIONS);
-        builder = builder.project(keep.iter().map(plain).chain([versions]).collect::<Vec<_>>())?;
-        let mut sorted = fields;
-        sorted.sort();
-        let members = sorted.iter().map(|key| get_field(plain(internal::DATA_VERSIONS), key.as_str()));
-        let sample = hash_expr(inputs.settings, members).alias(internal::DATA_VERSION);
-        keep.push(internal::DATA_VERSIONS.to_owned());
-        builder = builder.project(keep.iter().map(plain).chain([sample]).collect::<Vec<_>>())?;
+        builder = overriding(builder, &keep, &fields, inputs.settings)?;
     }
     let input = ExpectedInput {
         optional: false,
@@ -95,17 +93,34 @@ pub(crate) fn sample_rows(
     Ok((builder.build()?, input, overridden))
 }
 
-/// The data versions: the given ones, in rows without any the provenance.
-fn overriding(samples: &LogicalPlanBuilder, fields: &[String]) -> Result<Expr> {
-    let given = plain(DATA_VERSION_BY_FIELD);
-    let data_type = given.get_type(samples.schema())?;
-    let mut members = Vec::new();
+/// Whether a sample has no data versions of its own.
+const NOT_GIVEN: &str = "__metaxy_data_versions_not_given";
+
+/// A data version of a sample.
+fn member(key: &str) -> String {
+    format!("{}_{key}", internal::DATA_VERSIONS)
+}
+
+/// Adds the data versions, by field and of the sample: the given ones, in rows without any the provenance.
+fn overriding(
+    samples: LogicalPlanBuilder,
+    keep: &[String],
+    fields: &[String],
+    settings: HashSettings,
+) -> Result<LogicalPlanBuilder> {
+    let mut exprs: Vec<Expr> = keep.iter().map(plain).collect();
     for key in fields {
-        let version = cast(version_of(given.clone(), &data_type, key), DataType::Utf8);
-        members.push(lit(key.as_str()));
-        members.push(when(given.clone().is_null(), plain(internal::field(key))).otherwise(version)?);
+        let version = when(plain(NOT_GIVEN), plain(internal::field(key))).otherwise(plain(member(key)))?;
+        exprs.push(version.alias(member(key)));
     }
-    Ok(named_struct(members))
+    let by_field =
+        named_struct(fields.iter().flat_map(|key| [lit(key.as_str()), plain(member(key))]).collect());
+    let mut sorted: Vec<&String> = fields.iter().collect();
+    sorted.sort();
+    let sample = hash_expr(settings, sorted.into_iter().map(|key| plain(member(key))));
+    let versions = [by_field.alias(internal::DATA_VERSIONS), sample.alias(internal::DATA_VERSION)];
+    let with_versions: Vec<Expr> = keep.iter().map(plain).chain(versions).collect();
+    Ok(samples.project(exprs)?.project(with_versions)?)
 }
 
 fn check_members(data_type: &DataType, keys: &[String]) -> Result<(), String> {

@@ -163,6 +163,7 @@ impl<'a> Product<'a> {
             target_filters: exprs(&question.target),
             stale_when: exprs(&question.stale_when),
             skip_comparison: question.skip_comparison,
+            ..IncrementOptions::default()
         })
     }
 
