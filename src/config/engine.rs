@@ -45,9 +45,9 @@ impl FromStr for VersioningEngine {
 /// What somebody says about the executor of increments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EnginePreference {
-    /// An engine by name; `None` and `Auto` leave it to whoever comes next.
+    /// An engine by name. `None` leaves it to whoever comes next, and so does `Auto`, except in a call.
     pub engine: Option<VersioningEngine>,
-    /// `false` asks for the in-memory executor; `None` and `true` leave it to whoever comes next.
+    /// `false` asks for the in-memory executor, `true` for the rules of `auto`; `None` leaves it to whoever comes next.
     pub prefer_native: Option<bool>,
 }
 

@@ -10,6 +10,7 @@ use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::ensure_requirements::EnsureRequirements;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
@@ -93,7 +94,11 @@ impl Planner {
         // DataFusion plans sort-merge joins only where it could work in several partitions.
         let partitions = config.target_partitions().max(2);
         let config = config.with_target_partitions(partitions).with_repartition_joins(true);
-        let state = SessionStateBuilder::new_from_existing(self.state.clone()).with_config(config).build();
+        let state = SessionStateBuilder::new_from_existing(self.state.clone())
+            .with_config(config)
+            // A sort-merge join is no valid plan before its inputs are sorted and partitioned alike.
+            .with_physical_optimizer_rules(vec![Arc::new(EnsureRequirements::new())])
+            .build();
         let plan = state.create_physical_plan(plan).await?;
         Ok(plan.transform_up(|node| Ok(Transformed::yes(GroupWindowExec::in_place_of(node))))?.data)
     }

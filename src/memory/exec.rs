@@ -260,6 +260,11 @@ fn instead(
             ));
             Ok(plan.execute(partition, context)?.boxed())
         }
+        _ if exhausted => Err(DataFusionError::ResourcesExhausted(format!(
+            "the increment of {feature} does not fit into memory; leave the engine to 'auto', which streams it then, \
+             or raise the memory limit ({})",
+            error.find_root().strip_backtrace()
+        ))),
         _ => Err(DataFusionError::Shared(error)),
     }
 }

@@ -2,24 +2,20 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use chrono::Utc;
 use datafusion::arrow::array::{AsArray, StringArray};
 use datafusion::catalog::TableProvider;
 use datafusion::dataframe::DataFrame;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{LogicalPlan, col, ident, lit};
 use datafusion::prelude::SessionContext;
-use futures::StreamExt;
 
 use super::fallback::Fallbacks;
-use super::prepare::{Preparer, Stamp};
 use super::search::{Search, Wanted, search};
 use super::system::{FEATURE_VERSIONS, definitions};
 use super::table::View;
 use super::{
-    Append, DeltaStore, FeatureTable, FeatureVersions, MemoryStore, MetadataStore, ParquetStore, ReadOptions,
-    StoredTable, Warnings, WriteOptions, WriteReport,
+    DeltaStore, FeatureTable, FeatureVersions, MemoryStore, MetadataStore, ParquetStore, ReadOptions,
+    StoredTable, Warnings,
 };
 use crate::columns::{INCREMENT, PROVENANCE};
 use crate::config::options::MetaxyOptions;
@@ -36,7 +32,7 @@ use crate::update::{IncrementInputs, IncrementOptions, StoreEngine, increment};
 #[derive(Debug)]
 pub struct Store {
     name: String,
-    backend: Arc<dyn MetadataStore>,
+    pub(super) backend: Arc<dyn MetadataStore>,
     settings: HashSettings,
     definitions: Vec<FeatureDefinition>,
     graph: RwLock<Option<Arc<FeatureGraph>>>,
@@ -334,48 +330,6 @@ impl Store {
         DataFrame::new(state, plan)
     }
 
-    /// Writes rows: columns match by name, `metaxy_provenance_by_field` is required, system columns are added.
-    ///
-    /// # Errors
-    /// Rows that break a rule (nothing is written then), or a store that can't be written.
-    pub async fn write(
-        self: &Arc<Self>,
-        feature: &str,
-        rows: DataFrame,
-        options: &WriteOptions,
-    ) -> Result<WriteReport> {
-        let definition = self.feature(feature).await?;
-        let stream = rows.execute_stream().await?;
-        self.write_rows(&definition, stream, options).await
-    }
-
-    /// As [`write`](Self::write), for rows that are a stream already.
-    pub(crate) async fn write_rows(
-        &self,
-        definition: &Arc<FeatureDefinition>,
-        rows: SendableRecordBatchStream,
-        options: &WriteOptions,
-    ) -> Result<WriteReport> {
-        let graph = self.graph().await?;
-        let stamp = Stamp {
-            feature_version: graph.feature_version(definition.key())?,
-            project_version: graph.project_version(&definition.project)?,
-            now: Utc::now(),
-            settings: self.settings,
-            options: options.clone(),
-        };
-        let stored = self.open(definition.key()).await?.map(|table| table.provider.schema());
-        let preparer = Preparer::try_new(definition, stamp, &rows.schema(), stored.as_deref())?;
-        let append = Append {
-            schema: preparer.schema(),
-            rows: prepared(preparer, rows),
-            settings: self.settings,
-            id_columns: definition.spec.id_columns.clone(),
-            write_key: options.write_key.clone(),
-        };
-        Ok(WriteReport { rows: self.backend.append(definition.key(), append).await? })
-    }
-
     /// What an increment of the feature is computed from; with `samples` no parent is needed.
     ///
     /// # Errors
@@ -478,26 +432,4 @@ async fn stored_version(table: &StoredTable) -> Result<Option<String>> {
         .await?;
     let first = |values: &StringArray| values.iter().flatten().next().map(str::to_owned);
     Ok(rows.iter().find_map(|batch| first(batch.column(0).as_string::<i32>())))
-}
-
-/// The prepared rows; at the end, an error if any of them was refused.
-fn prepared(
-    preparer: Preparer,
-    rows: SendableRecordBatchStream,
-) -> futures::stream::BoxStream<'static, Result<datafusion::arrow::array::RecordBatch>> {
-    futures::stream::unfold(Some((preparer, rows)), |state| async move {
-        let (mut preparer, mut rows) = state?;
-        loop {
-            match rows.next().await {
-                Some(Ok(batch)) => match preparer.batch(&batch) {
-                    Ok(Some(batch)) => return Some((Ok(batch), Some((preparer, rows)))),
-                    Ok(None) => {}
-                    Err(error) => return Some((Err(error), None)),
-                },
-                Some(Err(error)) => return Some((Err(error.into()), None)),
-                None => return preparer.finish().err().map(|error| (Err(error), None)),
-            }
-        }
-    })
-    .boxed()
 }

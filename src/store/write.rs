@@ -4,15 +4,23 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::Utc;
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::Result;
+use datafusion::common::Result as DataFusionResult;
 use datafusion::config::ConfigOptions;
+use datafusion::dataframe::DataFrame;
 use datafusion::datasource::sink::DataSink;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
 
-use super::Store;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+use super::prepare::{Preparer, Stamp};
+use super::{Append, Store};
 use crate::config::options::MetaxyOptions;
+use crate::error::Result;
 use crate::model::FeatureDefinition;
 
 /// What a caller can say about a write besides its rows.
@@ -34,7 +42,7 @@ impl Default for WriteOptions {
 
 impl WriteOptions {
     /// The options that the session's `metaxy.*` settings ask for.
-    pub(crate) fn from_session(options: &ConfigOptions) -> Result<Self> {
+    pub(crate) fn from_session(options: &ConfigOptions) -> DataFusionResult<Self> {
         let options = options.extensions.get::<MetaxyOptions>().cloned().unwrap_or_default();
         let set = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Ok(Self {
@@ -50,6 +58,69 @@ impl WriteOptions {
 pub struct WriteReport {
     /// Rows that were added; 0 when a write of the same key had happened before.
     pub rows: u64,
+}
+
+impl Store {
+    /// Writes rows: columns match by name, `metaxy_provenance_by_field` is required, system columns are added.
+    ///
+    /// # Errors
+    /// Rows that break a rule (nothing is written then), or a store that can't be written.
+    pub async fn write(
+        self: &Arc<Self>,
+        feature: &str,
+        rows: DataFrame,
+        options: &WriteOptions,
+    ) -> Result<WriteReport> {
+        let definition = self.feature(feature).await?;
+        let stream = rows.execute_stream().await?;
+        self.write_rows(&definition, stream, options).await
+    }
+
+    /// As [`write`](Self::write), for rows that are a stream already.
+    pub(crate) async fn write_rows(
+        &self,
+        definition: &Arc<FeatureDefinition>,
+        rows: SendableRecordBatchStream,
+        options: &WriteOptions,
+    ) -> Result<WriteReport> {
+        let graph = self.graph().await?;
+        let stamp = Stamp {
+            feature_version: graph.feature_version(definition.key())?,
+            project_version: graph.project_version(&definition.project)?,
+            now: Utc::now(),
+            settings: self.settings(),
+            options: options.clone(),
+        };
+        let stored = self.open(definition.key()).await?.map(|table| table.provider.schema());
+        let preparer = Preparer::try_new(definition, stamp, &rows.schema(), stored.as_deref())?;
+        let append = Append {
+            schema: preparer.schema(),
+            rows: prepared(preparer, rows),
+            settings: self.settings(),
+            id_columns: definition.spec.id_columns.clone(),
+            write_key: options.write_key.clone(),
+        };
+        Ok(WriteReport { rows: self.backend.append(definition.key(), append).await? })
+    }
+}
+
+/// The prepared rows; at the end, an error if any of them was refused.
+fn prepared(preparer: Preparer, rows: SendableRecordBatchStream) -> BoxStream<'static, Result<RecordBatch>> {
+    futures::stream::unfold(Some((preparer, rows)), |state| async move {
+        let (mut preparer, mut rows) = state?;
+        loop {
+            match rows.next().await {
+                Some(Ok(batch)) => match preparer.batch(&batch) {
+                    Ok(Some(batch)) => return Some((Ok(batch), Some((preparer, rows)))),
+                    Ok(None) => {}
+                    Err(error) => return Some((Err(error), None)),
+                },
+                Some(Err(error)) => return Some((Err(error.into()), None)),
+                None => return preparer.finish().err().map(|error| (Err(error), None)),
+            }
+        }
+    })
+    .boxed()
 }
 
 /// The end of a plan whose rows are written to a feature.
@@ -92,7 +163,11 @@ impl DataSink for FeatureSink {
         &self.schema
     }
 
-    async fn write_all(&self, data: SendableRecordBatchStream, _context: &Arc<TaskContext>) -> Result<u64> {
+    async fn write_all(
+        &self,
+        data: SendableRecordBatchStream,
+        _context: &Arc<TaskContext>,
+    ) -> DataFusionResult<u64> {
         let report = self.store.write_rows(&self.definition, data, &self.options).await?;
         Ok(report.rows)
     }

@@ -61,12 +61,10 @@ pub fn choose(
     fallback: Option<(&FeatureKey, &str)>,
 ) -> Result<Executor> {
     let in_store = |what: &str| format!("{what} of store {}", store.store);
-    let asked = [
-        asked_for(call, |what| format!("{what} of the call")),
-        asked_for(session, |what| format!("metaxy.{what}")),
-        asked_for(store.preference, in_store),
-    ];
-    if let Some((engine, reason)) = asked.into_iter().flatten().next() {
+    let said = said(call, true, |what| format!("{what} of the call"))
+        .or_else(|| said(session, false, |what| format!("metaxy.{what}")))
+        .or_else(|| said(store.preference, false, in_store));
+    if let Some(Some((engine, reason))) = said {
         if let (Engine::Native, Some(compute), Some((parent, other))) = (engine, store.compute, fallback) {
             return Err(MetaxyError::Invalid(format!(
                 "{reason} can't be honoured: parent {parent} comes from fallback store {other}, which {compute} \
@@ -86,12 +84,20 @@ pub fn choose(
     Ok(Executor { engine, reason, asked_for: false })
 }
 
-/// The engine that one level asks for, with the words that name the setting.
-fn asked_for(preference: EnginePreference, place: impl Fn(&str) -> String) -> Option<(Engine, String)> {
+/// What one level says: an engine with the words that name the setting, or (`Some(None)`) the rules of `auto`.
+///
+/// `auto` as the engine is what sessions and stores begin with, so only a call that has it says anything by it.
+fn said(
+    preference: EnginePreference,
+    auto_counts: bool,
+    place: impl Fn(&str) -> String,
+) -> Option<Option<(Engine, String)>> {
     match (preference.engine, preference.prefer_native) {
-        (Some(VersioningEngine::Native), _) => Some((Engine::Native, place("engine = native"))),
-        (Some(VersioningEngine::Memory), _) => Some((Engine::Memory, place("engine = memory"))),
-        (_, Some(false)) => Some((Engine::Memory, place("prefer_native = false"))),
+        (Some(VersioningEngine::Native), _) => Some(Some((Engine::Native, place("engine = native")))),
+        (Some(VersioningEngine::Memory), _) => Some(Some((Engine::Memory, place("engine = memory")))),
+        (_, Some(false)) => Some(Some((Engine::Memory, place("prefer_native = false")))),
+        (_, Some(true)) => Some(None),
+        (Some(VersioningEngine::Auto), None) if auto_counts => Some(None),
         _ => None,
     }
 }
@@ -147,6 +153,22 @@ mod tests {
         assert_eq!(
             shown(choose(auto, auto, &store(None, auto), None)),
             "in memory: Delta Lake has no compute engine"
+        );
+    }
+
+    #[test]
+    fn a_level_can_go_back_to_the_rules() {
+        let rules = "in memory: Delta Lake has no compute engine";
+        let auto = EnginePreference::from(VersioningEngine::Auto);
+        let native = EnginePreference::from(VersioningEngine::Native);
+        let willing = EnginePreference { prefer_native: Some(true), ..NOTHING };
+        assert_eq!(shown(choose(auto, native, &store(None, native), None)), rules);
+        assert_eq!(shown(choose(willing, native, &store(None, native), None)), rules);
+        assert_eq!(shown(choose(NOTHING, willing, &store(None, native), None)), rules);
+        // Sessions begin with `auto`: that says nothing.
+        assert_eq!(
+            shown(choose(NOTHING, auto, &store(None, native), None)),
+            "native: engine = native of store dev"
         );
     }
 
