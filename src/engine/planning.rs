@@ -20,7 +20,8 @@ use crate::operators::GroupWindowExec;
 
 /// Plans with the settings and the planner of a session.
 pub(super) struct Planner {
-    /// The session without its physical optimizer, which sees the whole plan later.
+    /// The session without its physical optimizer, which sees the whole plan later. Only what makes a plan valid is
+    /// done at once: a sort-merge join, say, wants its inputs sorted and partitioned alike.
     state: SessionState,
     physical_rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
     limited: bool,
@@ -41,7 +42,7 @@ impl Planner {
             physical_rules: state.physical_optimizers().to_vec(),
             state: SessionStateBuilder::new_from_existing(state.clone())
                 .with_config(config)
-                .with_physical_optimizer_rules(Vec::new())
+                .with_physical_optimizer_rules(vec![Arc::new(EnsureRequirements::new())])
                 .build(),
             limited: !matches!(limit, MemoryLimit::Infinite),
         })
@@ -58,13 +59,13 @@ impl Planner {
     }
 
     /// A part of the query, for the session's physical optimizer to go over.
-    pub(super) async fn unoptimized(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+    pub(super) async fn part(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
         self.state.create_physical_plan(plan).await
     }
 
     /// The native plan of an increment. Under a memory limit it has operators that spill.
     pub(super) async fn native(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
-        if self.limited { self.spilling(plan).await } else { self.unoptimized(plan).await }
+        if self.limited { self.spilling(plan).await } else { self.part(plan).await }
     }
 
     /// A plan for itself, not to be gone over by anybody else, in as many partitions as asked for.
@@ -94,11 +95,7 @@ impl Planner {
         // DataFusion plans sort-merge joins only where it could work in several partitions.
         let partitions = config.target_partitions().max(2);
         let config = config.with_target_partitions(partitions).with_repartition_joins(true);
-        let state = SessionStateBuilder::new_from_existing(self.state.clone())
-            .with_config(config)
-            // A sort-merge join is no valid plan before its inputs are sorted and partitioned alike.
-            .with_physical_optimizer_rules(vec![Arc::new(EnsureRequirements::new())])
-            .build();
+        let state = SessionStateBuilder::new_from_existing(self.state.clone()).with_config(config).build();
         let plan = state.create_physical_plan(plan).await?;
         Ok(plan.transform_up(|node| Ok(Transformed::yes(GroupWindowExec::in_place_of(node))))?.data)
     }

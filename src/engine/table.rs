@@ -51,7 +51,7 @@ impl IncrementTable {
         let mut inputs = Vec::new();
         for (plan, columns) in self.increment.inputs.iter().zip(needed_columns(description, &wanted)) {
             let plan = LogicalPlanBuilder::from(plan.clone()).project(columns.iter().map(plain))?.build()?;
-            inputs.push(Input::new(planner.unoptimized(&plan).await?));
+            inputs.push(Input::new(planner.part(&plan).await?));
         }
         let partitions = planner.partitions();
         let streaming = if planner.is_limited() && !description.executor.asked_for {

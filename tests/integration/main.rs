@@ -16,6 +16,7 @@ mod delta_order;
 mod docs;
 mod embed;
 mod fallback;
+mod memory_limit;
 mod parquet;
 mod parquet_foreign;
 mod property;
