@@ -16,8 +16,12 @@ use datafusion::physical_expr::expressions::{
 };
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 
 use crate::operators::{LatestColumns, LatestExec};
 
@@ -65,17 +69,19 @@ impl Input {
                 }
                 steps.push(Step::Filter(Arc::clone(filter.predicate())));
                 node = filter.input();
+            } else if let Some(below) = moves_rows(node) {
+                node = below;
             } else if let Some(latest) = node.downcast_ref::<LatestExec>() {
                 if latest.keeps_deleted() {
                     break;
                 }
                 steps.push(Step::Columns(latest.columns().output.clone()));
                 steps.reverse();
-                return Self {
-                    plan: Arc::clone(latest.input()),
-                    latest: Some(latest.columns().clone()),
-                    steps,
-                };
+                let mut plan = latest.input();
+                while let Some(below) = moves_rows(plan) {
+                    plan = below;
+                }
+                return Self { plan: Arc::clone(plan), latest: Some(latest.columns().clone()), steps };
             } else {
                 break;
             }
@@ -116,6 +122,15 @@ impl Input {
         }
         Ok((batch, passing))
     }
+}
+
+/// The input of an operator that only brings rows into other partitions or another order, which don't matter here.
+fn moves_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<&Arc<dyn ExecutionPlan>> {
+    let moves = plan.is::<RepartitionExec>()
+        || plan.is::<CoalescePartitionsExec>()
+        || plan.is::<SortPreservingMergeExec>()
+        || plan.is::<SortExec>();
+    if moves && plan.fetch().is_none() { plan.children().first().copied() } else { None }
 }
 
 /// Where a condition holds; NULL is no.
