@@ -60,6 +60,10 @@ impl OptimizerRule for ExecuteIncrements {
         let Some(increment) = extension.node.as_any().downcast_ref::<Increment>() else {
             return Ok(Transformed::no(plan));
         };
+        if !plan.get_parameter_names()?.is_empty() {
+            // A prepared statement: its parameters are filled into the node's inputs.
+            return Ok(Transformed::no(plan));
+        }
         let table = IncrementTable::new(increment.clone(), Arc::clone(&self.notice));
         let scan = LogicalPlanBuilder::scan(TABLE, provider_as_source(Arc::new(table)), None)?;
         // An increment's columns have no qualifier.

@@ -4,11 +4,12 @@
 //! bits, two of a billion different keys meet with a probability below 10⁻²⁰, less than that of a faulty memory cell.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Int64Type, UInt64Type};
+use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type, Int64Type, UInt64Type};
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
@@ -56,9 +57,23 @@ impl Keys {
 
     /// Arrow's row encoding tells values, columns and NULLs apart.
     fn encoded(&self, columns: &[ArrayRef]) -> Result<Vec<u128>> {
+        let columns: Vec<ArrayRef> = columns.iter().map(one_zero).collect();
         let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
-        let rows = RowConverter::new(fields)?.convert_columns(columns)?;
+        let rows = RowConverter::new(fields)?.convert_columns(&columns)?;
         Ok(rows.iter().map(|row| xxh3_128_with_seed(row.as_ref(), self.seed)).collect())
+    }
+}
+
+/// Numbers with one zero: joins take -0.0 and 0.0 for the same.
+fn one_zero(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Float32 => {
+            Arc::new(column.as_primitive::<Float32Type>().unary::<_, Float32Type>(|v| v + 0.0))
+        }
+        DataType::Float64 => {
+            Arc::new(column.as_primitive::<Float64Type>().unary::<_, Float64Type>(|v| v + 0.0))
+        }
+        _ => Arc::clone(column),
     }
 }
 
@@ -88,9 +103,7 @@ pub(crate) fn null_rows(columns: &[ArrayRef]) -> Option<BooleanBuffer> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use datafusion::arrow::array::{Int32Array, Int64Array, StringArray, StringViewArray};
+    use datafusion::arrow::array::{Float64Array, Int32Array, Int64Array, StringArray, StringViewArray};
 
     use super::*;
 
@@ -114,6 +127,13 @@ mod tests {
         let plain = keys.of(&[plain]).unwrap();
         assert_eq!(plain, keys.of(&[view]).unwrap());
         assert_eq!(plain.iter().collect::<std::collections::HashSet<_>>().len(), 4);
+    }
+
+    #[test]
+    fn there_is_one_zero() {
+        let numbers: ArrayRef = Arc::new(Float64Array::from(vec![0.0, -0.0, f64::NAN, f64::NAN, 1.0]));
+        let keys = Keys::new().of(&[numbers]).unwrap();
+        assert_eq!((keys[0] == keys[1], keys[2] == keys[3], keys[0] == keys[4]), (true, true, false));
     }
 
     #[test]

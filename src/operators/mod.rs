@@ -1,5 +1,6 @@
 //! Physical operators that plans of features need besides DataFusion's own.
 
+mod compact;
 mod group_window;
 mod keys;
 mod latest;

@@ -9,6 +9,8 @@ use datafusion::common::Result;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::compact::compact;
+
 /// Holds back rows until their group is complete; rows of a group come one after the other.
 pub(super) struct WholeGroups {
     /// What a group has in common.
@@ -42,7 +44,7 @@ impl WholeGroups {
         if last > 0 {
             whole.push(batch.slice(0, last));
         }
-        self.hold(batch.slice(last, batch.num_rows() - last))?;
+        self.hold(compact(&batch.slice(last, batch.num_rows() - last))?)?;
         self.groups(&whole)
     }
 
@@ -62,8 +64,8 @@ impl WholeGroups {
     fn groups(&self, batches: &[RecordBatch]) -> Result<Option<Groups>> {
         let rows = match batches {
             [] => return Ok(None),
-            [one] => one.clone(),
-            [first, ..] => concat_batches(first.schema_ref(), batches)?,
+            [one] => compact(one)?,
+            [first, ..] => compact(&concat_batches(first.schema_ref(), batches)?)?,
         };
         let ranges = self.ranges(&rows)?;
         Ok(Some((rows, ranges)))

@@ -6,16 +6,14 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArra
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::compute::kernels::cmp::not_distinct;
-use datafusion::arrow::datatypes::{DataType, Schema};
-use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::row::{RowConverter, SortField};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::error::DataFusionError;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::versions::SEPARATOR;
 use crate::columns::INCREMENT;
 use crate::error::Result;
+use crate::operators::Keys;
 
 /// How many offending samples an error names.
 const EXAMPLES: usize = 3;
@@ -37,22 +35,16 @@ pub(crate) struct Checks {
     id_names: Vec<String>,
     ids: Vec<usize>,
     increment: Option<PendingIncrement>,
-    converter: RowConverter,
-    /// 128-bit hashes of the ids seen: a false alarm is less likely than a broken memory cell.
+    keys: Keys,
+    /// The keys of the ids seen.
     seen: HashSet<u128>,
     problems: Vec<Problem>,
 }
 
 impl Checks {
-    /// `ids` are the id columns' places in the given rows, `stored` are the columns as they are stored.
-    pub(crate) fn new(id_names: Vec<String>, ids: Vec<usize>, stored: &Schema) -> Result<Self> {
-        let fields = id_names
-            .iter()
-            .map(|name| Ok(SortField::new(stored.field_with_name(name)?.data_type().clone())))
-            .collect::<std::result::Result<_, ArrowError>>()
-            .map_err(DataFusionError::from)?;
-        let converter = RowConverter::new(fields).map_err(DataFusionError::from)?;
-        Ok(Self { id_names, ids, increment: None, converter, seen: HashSet::new(), problems: Vec::new() })
+    /// `ids` are the id columns' places in the given rows.
+    pub(crate) fn new(id_names: Vec<String>, ids: Vec<usize>) -> Self {
+        Self { id_names, ids, increment: None, keys: Keys::new(), seen: HashSet::new(), problems: Vec::new() }
     }
 
     pub(crate) fn with_increment(mut self, increment: Option<PendingIncrement>) -> Self {
@@ -96,9 +88,8 @@ impl Checks {
                 }
             }
         }
-        let rows = self.converter.convert_columns(stored).map_err(DataFusionError::from)?;
-        for (row, bytes) in rows.iter().enumerate() {
-            if !self.seen.insert(xxh3_128(bytes.as_ref())) {
+        for (row, key) in self.keys.of(stored)?.into_iter().enumerate() {
+            if !self.seen.insert(key) {
                 let example = self.describe(&ids, row);
                 self.problem("an id that another row of this write has", example);
             }

@@ -118,8 +118,7 @@ impl Preparer {
         let checks = Checks::new(
             definition.spec.id_columns.clone(),
             definition.spec.id_columns.iter().filter_map(|id| position(id)).collect(),
-            &Schema::new(fields.clone()),
-        )?;
+        );
         Ok(Self {
             feature,
             keys,
