@@ -31,18 +31,7 @@ impl NativeExec {
 
 impl DisplayAs for NativeExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> std::fmt::Result {
-        let Description { feature, executor, .. } = self.description.as_ref();
-        match t {
-            DisplayFormatType::TreeRender => {
-                writeln!(f, "engine={}", executor.engine)?;
-                write!(f, "reason={}", executor.reason)
-            }
-            _ => write!(
-                f,
-                "IncrementExec: feature={feature}, engine={}, reason={}",
-                executor.engine, executor.reason
-            ),
-        }
+        self.description.explain(t, f)
     }
 }
 

@@ -151,18 +151,7 @@ async fn run(
 
 impl DisplayAs for InMemoryExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
-        let Description { feature, executor, .. } = self.plan.description.as_ref();
-        match t {
-            DisplayFormatType::TreeRender => {
-                writeln!(f, "engine={}", executor.engine)?;
-                write!(f, "reason={}", executor.reason)
-            }
-            _ => write!(
-                f,
-                "IncrementExec: feature={feature}, engine={}, reason={}",
-                executor.engine, executor.reason
-            ),
-        }
+        self.plan.description.explain(t, f)
     }
 }
 

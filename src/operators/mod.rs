@@ -1,6 +1,7 @@
 //! Physical operators that plans of features need besides DataFusion's own.
 
 mod compact;
+mod compact_exec;
 mod group_window;
 mod keys;
 mod latest;
@@ -8,6 +9,7 @@ mod latest_sorted;
 mod numbers;
 mod whole_groups;
 
+pub(crate) use compact_exec::CompactExec;
 pub(crate) use group_window::GroupWindowExec;
 pub(crate) use keys::{Keys, null_rows};
 pub(crate) use latest::latest_times;

@@ -101,6 +101,12 @@ impl MetaxySession {
         config.options_mut().optimizer.enable_leaf_expression_pushdown = false;
         let mut runtime = RuntimeEnvBuilder::new();
         if let Some(limit) = memory_limit {
+            // A dozen operators of a plan hold a batch each, and sorts set memory aside for merging: DataFusion's
+            // defaults are too much for small limits.
+            let batch_size = config.batch_size().min((limit >> 16).max(256));
+            config = config.with_batch_size(batch_size);
+            let execution = &mut config.options_mut().execution;
+            execution.sort_spill_reservation_bytes = execution.sort_spill_reservation_bytes.min(limit / 64);
             let consumers = std::num::NonZeroUsize::MIN.saturating_add(4);
             runtime = runtime
                 .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(limit), consumers)));

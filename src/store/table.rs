@@ -29,7 +29,7 @@ use crate::columns::{
 };
 use crate::error::MetaxyError;
 use crate::model::FeatureDefinition;
-use crate::operators::{LatestColumns, LatestExec};
+use crate::operators::{CompactExec, LatestColumns, LatestExec};
 use crate::update::version_of;
 
 /// Which rows of a feature a table shows.
@@ -255,9 +255,12 @@ impl FeatureTable {
                 .collect::<Result<_>>()?,
         };
         let limited = !matches!(state.runtime_env().memory_pool.memory_limit(), MemoryLimit::Infinite);
-        // Under a memory limit, sorting can spill and tables of ids can't.
-        let latest = if limited { LatestExec::try_new_sorted } else { LatestExec::try_new };
-        Ok(Arc::new(latest(kept.plan()?, columns, self.view.deleted)?))
+        if limited {
+            // Sorting can spill and tables of ids can't.
+            let rows = Arc::new(CompactExec::new(kept.plan()?));
+            return Ok(Arc::new(LatestExec::try_new_sorted(rows, columns, self.view.deleted)?));
+        }
+        Ok(Arc::new(LatestExec::try_new(kept.plan()?, columns, self.view.deleted)?))
     }
 
     fn gone(&self, column: &str) -> DataFusionError {

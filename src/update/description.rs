@@ -3,6 +3,10 @@
 //! Both executors work from this description: the native one turns it into joins and windows, the in-memory one
 //! carries it out itself.
 
+use std::fmt::Formatter;
+
+use datafusion::physical_plan::DisplayFormatType;
+
 use crate::hash::{HashSettings, SEPARATOR};
 use crate::model::{FeatureKey, FeaturePlan, FieldPlan};
 
@@ -106,6 +110,18 @@ pub(crate) enum StoredRows {
 }
 
 impl Description {
+    /// What EXPLAIN says of an executor's operator; in a tree, each entry has a line of its own.
+    pub(crate) fn explain(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let Executor { engine, reason, .. } = &self.executor;
+        match t {
+            DisplayFormatType::TreeRender => {
+                writeln!(f, "engine={engine}")?;
+                write!(f, "reason={reason}")
+            }
+            _ => write!(f, "IncrementExec: feature={}, engine={engine}, reason={reason}", self.feature),
+        }
+    }
+
     /// Whether expected rows say if they pass the caller's filters.
     pub(crate) fn is_filtered(&self) -> bool {
         self.expected.iter().any(|input| input.pass.is_some())
