@@ -64,7 +64,14 @@ pub(super) async fn collect(
     }
     let mut read = Vec::new();
     while let Some(done) = tasks.join_next().await {
-        read.push(finished(done)?);
+        match finished(done) {
+            Ok(done) => read.push(done),
+            Err(error) => {
+                // Whatever runs instead needs the memory of the others, too.
+                tasks.shutdown().await;
+                return Err(error);
+            }
+        }
     }
     // Chunks are numbered in the order of the scans, so that equal inputs give equal answers.
     read.sort_by_key(|read| (read.input, read.partition));

@@ -140,7 +140,13 @@ async fn run(
     }
     let mut found = Vec::new();
     while let Some(done) = tasks.join_next().await {
-        found.extend(finished(done)?);
+        match finished(done) {
+            Ok(done) => found.extend(done),
+            Err(error) => {
+                tasks.shutdown().await;
+                return Err(error);
+            }
+        }
     }
     found.sort_by_key(|(partition, _)| *partition);
     let found = found.into_iter().map(|(_, found)| found).collect();

@@ -20,7 +20,7 @@ deps = [{ feature = "clip", lineage = { type = "N:1", on = ["id"] } }]
 
 const ROWS: &str = "INSERT INTO clip SELECT concat('clip ', value / 4) AS id, value % 4 AS part,
     named_struct('default', concat('{v}', value)) AS metaxy_provenance_by_field
-    FROM generate_series(0, 39999) WHERE value % {every} = 0";
+    FROM generate_series(0, 199999) WHERE value % {every} = 0";
 
 /// A small file is read in pieces, too, as a large one is.
 const IN_PIECES: &str = "SET datafusion.optimizer.repartition_file_min_size = 1";
@@ -49,7 +49,7 @@ fn executors_agree_under_a_limit() {
     let project = project();
     for feature in ["clip/face", "clip/summary"] {
         let free = ask(&project, "10g", "memory", feature).ok();
-        assert!(free.contains(if feature == "clip/face" { "stale,4000," } else { "new,40000," }), "{free}");
+        assert!(free.contains(if feature == "clip/face" { "stale,20000," } else { "new,200000," }), "{free}");
         assert_eq!(ask(&project, "10g", "native", feature).ok(), free, "{feature}");
         assert_eq!(ask(&project, "64m", "native", feature).ok(), free, "{feature}");
     }
@@ -58,7 +58,7 @@ fn executors_agree_under_a_limit() {
 #[test]
 fn what_does_not_fit_is_streamed_with_a_notice() {
     let project = project();
-    let (limit, feature) = ("40m", "clip/face");
+    let (limit, feature) = ("24m", "clip/face");
     let free = ask(&project, "10g", "memory", feature).ok();
     let streamed = ask(&project, limit, "auto", feature);
     assert_eq!((streamed.code, &streamed.stdout), (Some(0), &free), "{streamed:#?}");
