@@ -4,9 +4,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::arrow::array::{AsArray, StringArray};
 use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::dataframe::DataFrame;
-use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::{LogicalPlan, col, ident, lit};
+use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::SessionContext;
 
 use super::fallback::Fallbacks;
@@ -285,7 +286,7 @@ impl Store {
         let options = &self.with_session(context, options);
         let count = async |options: &IncrementOptions| -> Result<f64> {
             let keys: Vec<_> = inputs.plan.comparison_columns.iter().map(ident).collect();
-            let frame = self.frame(context, increment(&inputs, options)?);
+            let frame = self.frame(context, increment(&inputs, options)?)?;
             Ok(frame.filter(col(INCREMENT).eq(lit("new")))?.select(keys)?.distinct()?.count().await? as f64)
         };
         let all = count(&IncrementOptions { skip_comparison: true, ..options.clone() }).await?;
@@ -308,7 +309,7 @@ impl Store {
         let definition = self.feature(feature).await?;
         let inputs = self.inputs(definition.key(), options.samples.is_some()).await?;
         let options = self.with_session(context, options);
-        Ok(self.frame(context, increment(&inputs, &options)?))
+        self.frame(context, increment(&inputs, &options)?)
     }
 
     /// The options with what the context's session says about executors, if it says anything.
@@ -320,14 +321,16 @@ impl Store {
     }
 
     /// A frame over the context's state, with the rule that increments need.
-    fn frame(&self, context: &SessionContext, plan: LogicalPlan) -> DataFrame {
-        let mut state = context.state();
-        if !state.optimizers().iter().any(|rule| rule.name() == ExecuteIncrements::NAME) {
-            let warnings = self.warnings.clone();
-            let rule = ExecuteIncrements::new(move |notice| warnings.push(notice));
-            state = SessionStateBuilder::new_from_existing(state).with_optimizer_rule(Arc::new(rule)).build();
+    fn frame(&self, context: &SessionContext, plan: LogicalPlan) -> Result<DataFrame> {
+        let state = context.state();
+        if state.optimizers().iter().any(|rule| rule.name() == ExecuteIncrements::NAME) {
+            return Ok(DataFrame::new(state, plan));
         }
-        DataFrame::new(state, plan)
+        // Put in place at once: the frame may become a view of a session that does not have the rule.
+        let warnings = self.warnings.clone();
+        let rule = ExecuteIncrements::new(move |notice| warnings.push(notice));
+        let plan = plan.transform_up(|node| rule.rewrite(node, &state))?.data;
+        Ok(DataFrame::new(state, plan))
     }
 
     /// What an increment of the feature is computed from; with `samples` no parent is needed.
