@@ -33,7 +33,7 @@
 //! let crop = FeatureSpec::builder("video/crop").id_columns(["video_id"]).dep("video").build()?;
 //! let features = [video, crop].map(|spec| FeatureDefinition::declared(spec, "demo", Origin::Session));
 //! let settings = HashSettings::new(HashAlgorithm::XxHash64, 16)?;
-//! let store = Arc::new(Store::new("dev", Arc::new(MemoryStore::new()), settings, features.into()));
+//! let store = Arc::new(Store::new("dev", Arc::new(MemoryStore::new()), settings, features.into()).with_project("demo")?);
 //!
 //! let context = SessionContext::new();
 //! let videos = context

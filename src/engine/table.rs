@@ -45,9 +45,21 @@ impl IncrementTable {
             .build()
     }
 
+    /// Whether there is nothing to join and nothing to compare with: then the rows of the one input are hashed as they
+    /// are read, and collecting them first would only cost time.
+    fn is_one_pass(&self) -> bool {
+        let description = &self.increment.description;
+        let [input] = description.expected.as_slice() else { return false };
+        description.current.is_none() && input.aggregation.is_none()
+    }
+
     async fn in_memory(&self, planner: &Planner, schema: &SchemaRef) -> Result<Arc<dyn ExecutionPlan>> {
         let description = &self.increment.description;
         let wanted: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        if self.is_one_pass() {
+            let plan = planner.native(&self.native(&wanted)?).await?;
+            return Ok(Arc::new(NativeExec::new(plan, Arc::clone(description))));
+        }
         let mut inputs = Vec::new();
         for (plan, columns) in self.increment.inputs.iter().zip(needed_columns(description, &wanted)) {
             let plan = LogicalPlanBuilder::from(plan.clone()).project(columns.iter().map(plain))?.build()?;

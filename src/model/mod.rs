@@ -23,7 +23,7 @@ pub use builder::{FeatureDepBuilder, FeatureSpecBuilder, FieldSpecBuilder};
 pub use definition::{FeatureDefinition, Origin};
 pub use files::load_feature_files;
 pub use graph::FeatureGraph;
-pub use key::{FeatureKey, FieldKey, check_project_name};
+pub use key::{DEFAULT_PROJECT, FeatureKey, FieldKey, check_project_name};
 pub use lineage::Lineage;
 pub use mapping::FieldsMapping;
 pub use plan::{FeaturePlan, FieldPlan, ParentField, ParentPlan};

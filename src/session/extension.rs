@@ -7,12 +7,9 @@ use indexmap::IndexMap;
 
 use crate::config::{Config, StoreConfig, StoreKind, check_fallbacks, options::MetaxyOptions};
 use crate::error::{MetaxyError, Result};
-use crate::model::{FeatureDefinition, FeatureKey, load_feature_files};
+use crate::model::{DEFAULT_PROJECT, FeatureDefinition, FeatureKey, load_feature_files};
 use crate::store::{OpenStores, Store, Warnings};
 use crate::update::IncrementInputs;
-
-/// Project of features whose configuration names none.
-const DEFAULT_PROJECT: &str = "default";
 
 /// The stores that a session sees, and what planning needs to know of them.
 ///
@@ -25,6 +22,8 @@ pub struct Extension {
     configs: IndexMap<String, StoreConfig>,
     hash_length: usize,
     definitions: Vec<FeatureDefinition>,
+    /// The project that writes belong to.
+    project: Option<String>,
     options: MetaxyOptions,
     stores: Mutex<HashMap<String, Arc<Store>>>,
     inputs: RwLock<HashMap<InputsKey, Opened>>,
@@ -80,6 +79,7 @@ impl Extension {
             configs: config.stores.clone(),
             hash_length: config.hash_truncation_length,
             definitions,
+            project: config.project.clone(),
             options,
             stores: Mutex::default(),
             inputs: RwLock::default(),
@@ -114,6 +114,7 @@ impl Extension {
             configs,
             hash_length: stores[0].settings().length,
             definitions: Vec::new(),
+            project: None,
             options: MetaxyOptions::default(),
             stores: Mutex::new(stores.into_iter().collect()),
             inputs: RwLock::default(),
@@ -164,8 +165,11 @@ impl Extension {
         }
         let config = self.config(name)?;
         check_fallbacks(&self.configs, name, self.hash_length)?;
-        let store =
+        let mut store =
             Store::from_config(config, self.hash_length, self.definitions.clone(), self.warnings.clone())?;
+        if let Some(project) = &self.project {
+            store = store.with_project(project)?;
+        }
         let opener: Weak<dyn OpenStores> = Weak::<Self>::clone(&self.me);
         let store = Arc::new(store.with_opener(opener));
         stores.insert(name.to_owned(), Arc::clone(&store));

@@ -31,7 +31,7 @@ use crate::config::Config;
 use crate::config::options::MetaxyOptions;
 use crate::error::{MetaxyError, Result};
 use crate::functions::is_our_function;
-use crate::store::FeatureTable;
+use crate::store::{FeatureTable, WriteOptions};
 
 const IS_NO_TABLE: &str = "is a feature; DROP removes only tables and views of this session";
 const IS_TAKEN: &str = "is the name of a feature; give the table or view another name";
@@ -278,7 +278,14 @@ impl MetaxySession {
     ) -> Result<Option<Target>> {
         let config = self.context.copied_config();
         let catalog = &config.options().catalog;
-        insert::target(&self.extension, insert, &catalog.default_catalog, &catalog.default_schema).await
+        let target =
+            insert::target(&self.extension, insert, &catalog.default_catalog, &catalog.default_schema)
+                .await?;
+        if let Some(target) = &target {
+            let options = WriteOptions::from_session(config.options())?;
+            target.store.check_project(&target.definition, &options.scope)?;
+        }
+        Ok(target)
     }
 
     async fn plan_insert(
@@ -467,11 +474,14 @@ fn nothing() -> Result<LogicalPlan> {
     }))
 }
 
+/// Whether the plan uses up a write key: it appends rows to a feature.
 fn writes_feature(plan: &LogicalPlan) -> bool {
-    let LogicalPlan::Dml(DmlStatement { op: WriteOp::Insert(_), target, .. }) = plan else {
+    let LogicalPlan::Dml(DmlStatement { op: WriteOp::Insert(_) | WriteOp::Delete, target, .. }) = plan else {
         return false;
     };
-    source_as_provider(target).is_ok_and(|provider| provider.downcast_ref::<FeatureTable>().is_some())
+    source_as_provider(target).is_ok_and(|provider| {
+        provider.downcast_ref::<FeatureTable>().is_some_and(FeatureTable::is_appended_to)
+    })
 }
 
 /// A feature that was never written can be planned with, but reading it is an error.

@@ -2,6 +2,7 @@
 
 mod attach;
 mod calls;
+mod delete_rule;
 mod extension;
 mod insert;
 mod insert_rule;

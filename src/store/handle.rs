@@ -1,5 +1,6 @@
 //! A store as its users see it: features by key, with reading, writing and increments.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::arrow::array::{AsArray, StringArray};
@@ -30,16 +31,22 @@ use crate::update::{IncrementInputs, IncrementOptions, StoreEngine, increment};
 /// A named store with the features that are known in it.
 ///
 /// Definitions given by the caller come first; those that were pushed to the store fill in the rest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Store {
     name: String,
     pub(super) backend: Arc<dyn MetadataStore>,
     settings: HashSettings,
     definitions: Vec<FeatureDefinition>,
-    graph: RwLock<Option<Arc<FeatureGraph>>>,
+    graph: Arc<RwLock<Option<Arc<FeatureGraph>>>>,
     warnings: Warnings,
     preference: EnginePreference,
     pub(super) fallbacks: Fallbacks,
+    /// The project that writes belong to, if one is set.
+    pub(super) project: Option<String>,
+    /// Whether this handle may write to features of other projects.
+    pub(super) cross_project: bool,
+    /// Whether the user has heard that no project is set.
+    pub(super) told_of_project: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -55,10 +62,13 @@ impl Store {
             backend,
             settings,
             definitions,
-            graph: RwLock::new(None),
+            graph: Arc::default(),
             warnings: Warnings::default(),
             preference: EnginePreference::default(),
             fallbacks: Fallbacks::default(),
+            project: None,
+            cross_project: false,
+            told_of_project: Arc::default(),
         }
     }
 
@@ -108,6 +118,11 @@ impl Store {
             EnginePreference { engine: config.versioning_engine, prefer_native: config.prefer_native };
         let store = Self::new(&config.name, backend, settings, definitions).with_engine(preference);
         Ok(Self { warnings, fallbacks, ..store })
+    }
+
+    /// Makes these the definitions that the store works with.
+    pub(super) fn set_graph(&mut self, graph: Arc<RwLock<Option<Arc<FeatureGraph>>>>) {
+        self.graph = graph;
     }
 
     pub(super) fn warnings(&self) -> &Warnings {

@@ -7,19 +7,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::common::Result;
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, cast, col, lit};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, col, lit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 
+use super::kept::{Kept, Output, filtered};
 use super::search::Search;
 use super::write::FeatureSink;
 use super::{Store, StoredTable};
@@ -30,7 +30,6 @@ use crate::columns::{
 use crate::error::MetaxyError;
 use crate::model::FeatureDefinition;
 use crate::operators::{CompactExec, LatestColumns, LatestExec};
-use crate::update::version_of;
 
 /// Which rows of a feature a table shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,6 +169,21 @@ impl FeatureTable {
             Some(search) => search.not_found(&self.definition.spec.key, None),
             None => self.store.not_found(&self.definition.spec.key),
         }
+    }
+
+    /// The store that the table belongs to.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Whether INSERT and DELETE append rows to it.
+    pub(crate) fn is_appended_to(&self) -> bool {
+        self.view != View::HISTORY
+    }
+
+    /// Which rows it shows.
+    pub(crate) fn view(&self) -> &View {
+        &self.view
     }
 
     fn refuse<T>(&self, reason: String) -> Result<T> {
@@ -313,68 +327,6 @@ impl FeatureTable {
     }
 }
 
-/// A column that a scan gives out: one that was read, or a field's data version.
-enum Output<'a> {
-    Column(usize),
-    Version(&'a str),
-}
-
-/// A projection that grows as columns are asked for.
-struct Kept<'a> {
-    input: &'a Arc<dyn ExecutionPlan>,
-    exprs: Vec<(Arc<dyn PhysicalExpr>, String)>,
-    columns: Vec<Option<usize>>,
-}
-
-impl<'a> Kept<'a> {
-    fn new(input: &'a Arc<dyn ExecutionPlan>) -> Self {
-        let columns = vec![None; input.schema().fields().len()];
-        Self { input, exprs: Vec::new(), columns }
-    }
-
-    /// The place of an input's column in the projection.
-    fn column(&mut self, index: usize) -> usize {
-        if let Some(at) = self.columns[index] {
-            return at;
-        }
-        let name = self.input.schema().field(index).name().clone();
-        self.exprs.push((Arc::new(Column::new(&name, index)), name));
-        self.columns[index] = Some(self.exprs.len() - 1);
-        self.exprs.len() - 1
-    }
-
-    /// The place of a field's data version, taken from the versions column at `index`; NULL where there is none.
-    fn version(&mut self, index: Option<usize>, key: &str, state: &dyn Session) -> Result<usize> {
-        let schema = self.input.schema();
-        let value = match index {
-            Some(index) => {
-                let field = schema.field(index);
-                version_of(col(field.name()), field.data_type(), key)
-            }
-            None => lit(ScalarValue::Utf8(None)),
-        };
-        let schema = DFSchema::try_from(schema.as_ref().clone())?;
-        let expr = state.create_physical_expr(cast(value, DataType::Utf8), &schema)?;
-        self.exprs.push((expr, field_version(key)));
-        Ok(self.exprs.len() - 1)
-    }
-
-    fn plan(self) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(ProjectionExec::try_new(self.exprs, Arc::clone(self.input))?))
-    }
-}
-
-fn filtered(
-    plan: Arc<dyn ExecutionPlan>,
-    condition: Option<Expr>,
-    state: &dyn Session,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let Some(condition) = condition else { return Ok(plan) };
-    let schema = DFSchema::try_from(plan.schema().as_ref().clone())?;
-    let condition = state.create_physical_expr(condition, &schema)?;
-    Ok(Arc::new(FilterExec::try_new(condition, plan)?))
-}
-
 /// User columns first, then the system columns in their usual order.
 fn shown_schema(stored: Option<&StoredTable>, definition: &FeatureDefinition) -> SchemaRef {
     let Some(stored) = stored else {
@@ -464,12 +416,10 @@ impl TableProvider for FeatureTable {
                 self.definition.spec.key
             ));
         }
-        let sink = FeatureSink::new(
-            Arc::clone(&self.store),
-            Arc::clone(&self.definition),
-            input.schema(),
-            super::write::WriteOptions::from_session(state.config_options())?,
-        );
+        let options = super::write::WriteOptions::from_session(state.config_options())?;
+        self.store.check_project(&self.definition, &options.scope)?;
+        let sink =
+            FeatureSink::new(Arc::clone(&self.store), Arc::clone(&self.definition), input.schema(), options);
         Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
     }
 

@@ -14,7 +14,7 @@ use datafusion_metaxy::columns::{
 use datafusion_metaxy::config::VersioningEngine;
 use datafusion_metaxy::error::{MetaxyError, Result};
 use datafusion_metaxy::model::{FeatureDefinition, FeatureKey, Origin};
-use datafusion_metaxy::store::{Append, MemoryStore, MetadataStore, Store, WriteOptions};
+use datafusion_metaxy::store::{Append, MemoryStore, MetadataStore, Store, WriteOptions, WriteTime};
 use datafusion_metaxy::update::IncrementOptions;
 use futures::StreamExt;
 
@@ -124,6 +124,7 @@ impl<'a> Product<'a> {
             settings: self.case.settings,
             id_columns: feature.spec.id_columns.clone(),
             write_key: None,
+            time: WriteTime::Updated,
         };
         self.backend.append(&key, append).await?;
         Ok(())
