@@ -26,12 +26,13 @@ use super::calls::resolve_calls;
 use super::insert::{self, Target};
 use super::statement::{MetaxyStatement, parse};
 use super::views::{Definition, Views, created_view};
+use super::written::check_projects;
 use crate::catalog::{FEATURES_SCHEMA, HISTORY_SCHEMA};
 use crate::config::Config;
 use crate::config::options::MetaxyOptions;
 use crate::error::{MetaxyError, Result};
 use crate::functions::is_our_function;
-use crate::store::{FeatureTable, WriteOptions};
+use crate::store::FeatureTable;
 
 const IS_NO_TABLE: &str = "is a feature; DROP removes only tables and views of this session";
 const IS_TAKEN: &str = "is the name of a feature; give the table or view another name";
@@ -252,6 +253,8 @@ impl MetaxySession {
     }
 
     async fn plan_statement(&self, statement: Statement) -> Result<LogicalPlan> {
+        let config = self.context.copied_config();
+        check_projects(&self.extension, &statement, config.options()).await?;
         match statement {
             Statement::Statement(statement) => match *statement {
                 SqlStatement::Insert(insert) => match self.insert_target(&insert).await? {
@@ -278,14 +281,7 @@ impl MetaxySession {
     ) -> Result<Option<Target>> {
         let config = self.context.copied_config();
         let catalog = &config.options().catalog;
-        let target =
-            insert::target(&self.extension, insert, &catalog.default_catalog, &catalog.default_schema)
-                .await?;
-        if let Some(target) = &target {
-            let options = WriteOptions::from_session(config.options())?;
-            target.store.check_project(&target.definition, &options.scope)?;
-        }
-        Ok(target)
+        insert::target(&self.extension, insert, &catalog.default_catalog, &catalog.default_schema).await
     }
 
     async fn plan_insert(

@@ -9,6 +9,7 @@ mod insert_rule;
 mod metaxy_session;
 mod statement;
 mod views;
+mod written;
 
 pub use attach::{SessionContextExt, SessionStateBuilderExt};
 pub use extension::{DescribedStore, Extension};

@@ -136,7 +136,7 @@ fn samples(
         .join(removed, JoinType::Left, &[ROW_ORDER], &[REMOVED], None)?;
     let is_gone = || col(REMOVED).is_not_null();
     let stays = || col(REMOVED).is_null();
-    let is_current = || lit(current).eq(col(FEATURE_VERSION)).is_true();
+    let is_current = || lit(current).eq(col(FEATURE_VERSION));
     let latest = |which: Expr| max(col(TIME)).filter(which).build();
     let groups: Vec<Expr> = id_columns().chain([col(FEATURE_VERSION)]).collect();
     let by_version = rows.aggregate(
