@@ -143,14 +143,16 @@ impl Commit<'_> {
 
     async fn create(&self, stage: &Stage, log_store: &LogStoreRef) -> Result<(), Failure> {
         let schema = to_delta(stage.schema()).map_err(|reason| Failure::Final(self.refused(reason)))?;
+        let settings = [
+            (ALGORITHM_PROPERTY, Some(self.settings.algorithm.to_string())),
+            (LENGTH_PROPERTY, Some(self.settings.length.to_string())),
+        ];
         CreateBuilder::new()
             .with_log_store(log_store.clone())
             .with_columns(schema.fields().cloned())
             .with_raise_if_key_not_exists(false)
-            .with_configuration([
-                (ALGORITHM_PROPERTY, Some(self.settings.algorithm.to_string())),
-                (LENGTH_PROPERTY, Some(self.settings.length.to_string())),
-            ])
+            // System tables have no versions of samples.
+            .with_configuration(settings.into_iter().filter(|_| !self.feature.is_system()))
             .with_actions(stage.files().iter().cloned().map(Action::Add))
             .with_commit_properties(self.properties())
             .await

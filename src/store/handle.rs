@@ -11,9 +11,9 @@ use datafusion::logical_expr::{LogicalPlan, col, ident, lit};
 use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::SessionContext;
 
+use super::external::Expectations;
 use super::fallback::Fallbacks;
 use super::search::{Search, Wanted, search};
-use super::system::{FEATURE_VERSIONS, definitions};
 use super::table::View;
 use super::{
     DeltaStore, FeatureTable, FeatureVersions, MemoryStore, MetadataStore, ParquetStore, ReadOptions,
@@ -37,6 +37,7 @@ pub struct Store {
     pub(super) backend: Arc<dyn MetadataStore>,
     settings: HashSettings,
     definitions: Vec<FeatureDefinition>,
+    expectations: Arc<Expectations>,
     graph: Arc<RwLock<Option<Arc<FeatureGraph>>>>,
     warnings: Warnings,
     preference: EnginePreference,
@@ -62,6 +63,7 @@ impl Store {
             backend,
             settings,
             definitions,
+            expectations: Arc::default(),
             graph: Arc::default(),
             warnings: Warnings::default(),
             preference: EnginePreference::default(),
@@ -125,6 +127,26 @@ impl Store {
         self.graph = graph;
     }
 
+    /// The features that its user declares, whatever was pushed to the store: one's own, and external ones.
+    pub(super) fn all_declared(&self) -> &[FeatureDefinition] {
+        &self.definitions
+    }
+
+    /// The features that its user declares as the owner of them.
+    pub(super) fn declared(&self) -> impl Iterator<Item = &FeatureDefinition> {
+        self.definitions.iter().filter(|feature| feature.external.is_none())
+    }
+
+    pub(super) fn expectations(&self) -> &Expectations {
+        &self.expectations
+    }
+
+    /// This store with what its user expects of features of other projects.
+    pub(crate) fn with_expectations(mut self, expectations: Arc<Expectations>) -> Self {
+        self.expectations = expectations;
+        self
+    }
+
     pub(super) fn warnings(&self) -> &Warnings {
         &self.warnings
     }
@@ -175,14 +197,7 @@ impl Store {
     /// # Errors
     /// As [`graph`](Self::graph).
     pub async fn refresh(&self) -> Result<Arc<FeatureGraph>> {
-        let mut skipped = Vec::new();
-        let pushed = definitions(&self.name, self.backend.as_ref(), &mut skipped).await?;
-        for message in skipped {
-            self.warnings.push(message);
-        }
-        let mut all = self.definitions.clone();
-        all.extend(pushed.into_iter().filter(|p| self.definitions.iter().all(|own| own.key() != p.key())));
-        let graph = Arc::new(FeatureGraph::new(all, self.settings.length)?);
+        let graph = Arc::new(self.known_features(self.pushed_definitions().await?)?);
         *self.graph.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&graph));
         Ok(graph)
     }
@@ -248,14 +263,6 @@ impl Store {
         };
         let (search, stored) = search(self, definition.key(), wanted).await?;
         Ok(FeatureTable::new(own, feature, stored, view).found_by(search))
-    }
-
-    /// The store's record of pushed definitions, if there is one.
-    ///
-    /// # Errors
-    /// The table can't be opened.
-    pub async fn feature_versions(&self) -> Result<Option<Arc<dyn TableProvider>>> {
-        Ok(self.backend.open(&FeatureKey::parse(FEATURE_VERSIONS)?).await?.map(|table| table.provider))
     }
 
     /// Rows of a feature: by default the latest live one of each sample at the current feature version.

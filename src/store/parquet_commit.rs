@@ -95,7 +95,8 @@ impl Commit<'_> {
     /// Whether the rows may stand beside these files; records the settings of a table to be.
     async fn check(&self, files: &Files, stage: &Stage) -> Result<()> {
         let refused = |reason| MetaxyError::Write { feature: self.feature.to_string(), reason };
-        if files.is_empty() {
+        // System tables have no versions of samples.
+        if files.is_empty() && !self.feature.is_system() {
             self.folder.record(self.settings).await?;
         }
         if let Some(recorded) = self.folder.recorded().await? {

@@ -27,7 +27,7 @@ const CHILDREN: [(&str, &[&str]); 6] = [
 const ALL: [&str; 6] =
     ["video/crop", "video/chunk", "video/label", "video/summary", "video/subtitle", "video/public"];
 
-fn start_python(args: &[&str]) -> Output {
+pub fn start_python(args: &[&str]) -> Output {
     let python = std::env::var("METAXY_TEST_PYTHON").expect("METAXY_TEST_PYTHON names a Python with metaxy");
     let mut command = Command::new(python);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("METAXY_")) {
@@ -36,25 +36,25 @@ fn start_python(args: &[&str]) -> Output {
     command.env("PYTHONDONTWRITEBYTECODE", "1").args(args).output().unwrap()
 }
 
-fn python(args: &[&str]) -> String {
+pub fn python(args: &[&str]) -> String {
     let output = start_python(args);
     assert!(output.status.success(), "{args:?}\n{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The project of `tests/python`, in a folder of its own.
-struct RoundTrip {
+pub struct RoundTrip {
     folder: TempDir,
 }
 
 impl RoundTrip {
-    fn create() -> Self {
+    pub fn create() -> Self {
         let project = Self { folder: tempfile::tempdir().unwrap() };
         project.python("create", &[]);
         project
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
