@@ -251,11 +251,11 @@ fn external_features() {
     assert!(config.external.locked && !config.external.sync);
     assert_eq!(config.lock_file(), config.folder.join("metaxy.lock"));
     for (toml, expected) in [
-        ("sync = 'x'", "sync: must be true or false"),
-        ("extra_features = [{}]", "extra_features: names no features"),
+        ("sync = 'x'", "sync (line 1): must be true or false"),
+        ("extra_features = [{}]", "extra_features (line 1): names no features"),
         ("extra_features = [{project = ['p']}]", "unknown key; did you mean \"projects\"?"),
-        ("extra_features = 'all'", "extra_features: must be a list"),
-        ("metaxy_lock_path = 3", "metaxy_lock_path: must be text"),
+        ("extra_features = 'all'", "extra_features (line 1): must be a list"),
+        ("metaxy_lock_path = 3", "metaxy_lock_path (line 1): must be text"),
     ] {
         let message = error(toml, &[]);
         assert!(message.contains(expected), "{toml}: {message}");

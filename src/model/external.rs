@@ -42,16 +42,29 @@ pub(super) struct Declared {
 }
 
 /// Takes what is said about an external feature out of its table, which leaves the spec; `None` for one's own.
-pub(super) fn read(node: &Node<'_>) -> Result<Option<(Value, Declared)>, Wrong> {
-    let Some(flag) = node.get(EXTERNAL) else { return Ok(None) };
+///
+/// `project` is that of a file with a single feature, whose key it is as well.
+pub(super) fn read(node: &Node<'_>, project: Option<&str>) -> Result<Option<(Value, Declared)>, Wrong> {
+    let Some(flag) = node.get(EXTERNAL) else {
+        return match [PROJECT, PROVENANCE, ON_MISMATCH].iter().find_map(|key| node.get(key)) {
+            Some(given) => Err(given.wrong("only an external feature has this key; add external = true")),
+            None => Ok(None),
+        };
+    };
     if !flag.flag()? {
         return Err(flag.wrong("write true, or leave it out: a feature is not external unless it says so"));
     }
-    let project = node
-        .get(PROJECT)
-        .ok_or_else(|| node.wrong("key `project` is missing: an external feature names its owner"))?;
-    let name = project.text()?;
-    check_project_name(name).map_err(|error| project.wrong(error.to_string()))?;
+    let name = match (node.get(PROJECT), project) {
+        (Some(project), _) => {
+            let name = project.text()?;
+            check_project_name(name).map_err(|error| project.wrong(error.to_string()))?;
+            name
+        }
+        (None, Some(name)) => name,
+        (None, None) => {
+            return Err(node.wrong("key `project` is missing: an external feature names its owner"));
+        }
+    };
     let mut external = External::default();
     if let Some(versions) = node.get(PROVENANCE) {
         for (field, version) in versions.entries()? {

@@ -63,9 +63,11 @@ fn read_table(
     // The file's own key, not a member of a spec at the top level.
     let project = file.as_object_mut().and_then(|file| file.shift_remove("project"));
     let project = project.as_ref().map(read_project).transpose().map_err(outside)?;
+    let is_single = file.get("key").is_some();
     let read = |node: &Node<'_>| {
         let fault = |wrong| (stated_key(node.value()), wrong);
-        let Some((rest, declared)) = external::read(node).map_err(fault)? else {
+        let Some((rest, declared)) = external::read(node, project.filter(|_| is_single)).map_err(fault)?
+        else {
             return Ok(define(FeatureSpec::from_node(node).map_err(fault)?, project, None));
         };
         let spec = FeatureSpec::from_node(&node.with(&rest)).map_err(fault)?;
@@ -73,7 +75,7 @@ fn read_table(
         Ok(define(spec, project, Some(declared)))
     };
     let root = Node::root(&file);
-    if file.get("key").is_some() {
+    if is_single {
         return Ok(vec![read(&root)?]);
     }
     root.only(&["feature"]).map_err(|wrong| {
@@ -219,11 +221,17 @@ filters = ["video_size > 1"]
                 "line 8: feature up/a: feature[0].on_version_mismatch: expected \"warn\"",
             ),
             ("external = true", "external = false", "line 4: feature up/a: feature[0].external: write true"),
-            ("external = true\n", "", "feature up/a: feature[0].project: unknown key"),
+            (
+                "external = true\n",
+                "",
+                "line 4: feature up/a: feature[0].project: only an external feature has this",
+            ),
         ] {
             let error = read(&text.replace(old, new)).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
+        let single = read(&text.replace("[[feature]]\n", "")).unwrap();
+        assert_eq!((single[0].project.as_str(), single[0].external.is_some()), ("up", true));
     }
 
     #[test]

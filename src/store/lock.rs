@@ -28,8 +28,9 @@ impl Store {
     pub async fn lock(&self, path: &Path, options: &LockOptions) -> Result<Vec<LockChange>> {
         let old = LockFile::read(path)?;
         let new = self.lock_file(options).await?;
-        let changes = new.changes_from(old.as_ref().unwrap_or(&LockFile::default()));
-        if old.is_none() || changes.iter().any(|change| !change.unchanged) {
+        let is_first = old.is_none();
+        let changes = new.changes_from(&old.unwrap_or_default());
+        if is_first || changes.iter().any(|change| !change.unchanged) {
             new.write(path)?;
         }
         Ok(changes)

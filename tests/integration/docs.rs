@@ -162,6 +162,11 @@ fn executor_sessions_print_what_they_show() {
 }
 
 #[test]
+fn system_table_sessions_print_what_they_show() {
+    run_page("docs/system_tables.md");
+}
+
+#[test]
 fn readme_shows_the_example() {
     let blocks = blocks("README.md");
     let shown: Vec<&Block> = blocks.iter().filter(|block| block.language == "rust").collect();
@@ -297,7 +302,13 @@ fn load(text: &str) -> Result<Vec<FeatureDefinition>> {
 
 #[test]
 fn feature_files_in_the_documentation_load() {
-    let pages = ["README.md", "docs/features.md", "docs/fallback_stores.md", "docs/executors.md"];
+    let pages = [
+        "README.md",
+        "docs/features.md",
+        "docs/fallback_stores.md",
+        "docs/executors.md",
+        "docs/system_tables.md",
+    ];
     let files: Vec<Block> =
         pages.into_iter().flat_map(blocks).filter(|block| block.text.contains("[[feature]]")).collect();
     assert!(files.len() >= 5);

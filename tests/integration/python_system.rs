@@ -92,12 +92,16 @@ fn python_finds_what_we_have_pushed() {
         }
         assert_eq!(shown["snapshots"], json!({version.as_str(): 2}));
         assert_eq!(shown["loaded"], json!([["clip/crop", "clip/raw"]]));
+        assert_eq!(
+            shown["events"],
+            json!([["clips", "push_completed", {"type": "rows_affected", "rows_affected": 2}]])
+        );
+        let columns = ["project", "execution_id", "event_type", "timestamp", "feature_key", "payload"];
+        assert_eq!(shown["event_columns"], json!(columns));
+        let listed = metaxy(project.path(), &["--sync", "list", "features"]);
+        let drawn = metaxy(project.path(), &["--sync", "graph", "render", "--format", "terminal"]);
         for feature in ["clip/raw", "clip/crop"] {
-            assert!(metaxy(project.path(), &["--sync", "list", "features"]).contains(feature));
-            assert!(
-                metaxy(project.path(), &["--sync", "graph", "render", "--format", "mermaid"])
-                    .contains("crop")
-            );
+            assert!(listed.contains(feature) && drawn.contains(feature), "{feature}: {listed}\n{drawn}");
         }
         assert!(metaxy(project.path(), &["history"]).contains(&version));
 

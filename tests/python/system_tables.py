@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import metaxy as mx
-from metaxy.metadata_store.system import SystemTableStorage
+from metaxy.metadata_store.system import EVENTS_KEY, SystemTableStorage
 from metaxy.utils.lock_file import generate_lock_file
 
 
@@ -28,6 +28,7 @@ def show(directory: Path) -> dict:
         storage = SystemTableStorage(store)
         found = storage.resolve_selection(mx.FeatureSelection(all=True))
         snapshots = storage.read_graph_snapshots().to_dicts()
+        events = storage._read_system_metadata(EVENTS_KEY).collect().to_polars()
         loaded = [storage.load_graph_from_snapshot(s["metaxy_project_version"]) for s in snapshots]
     graph = mx.current_graph()
     for definition in found:
@@ -37,6 +38,8 @@ def show(directory: Path) -> dict:
         "definitions": {d.key.to_string(): d.feature_definition_version for d in found},
         "columns": {d.key.to_string(): list(d.columns) for d in found},
         "snapshots": {s["metaxy_project_version"]: s["feature_count"] for s in snapshots},
+        "events": [[e["project"], e["event_type"], json.loads(e["payload"])] for e in events.to_dicts()],
+        "event_columns": events.columns,
         "loaded": [sorted(k.to_string() for k in g.feature_definitions_by_key) for g in loaded],
     }
 

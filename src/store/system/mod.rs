@@ -78,7 +78,8 @@ fn time() -> DataType {
 
 /// The rows in the types that the table has, which others may have made with times that have a zone.
 fn fitted(rows: &RecordBatch, stored: &Schema) -> Result<RecordBatch> {
-    let columns = rows.schema().fields().iter().zip(rows.columns()).map(|(field, column)| {
+    let schema = rows.schema();
+    let columns = schema.fields().iter().zip(rows.columns()).map(|(field, column)| {
         let data_type = match stored.field_with_name(field.name()) {
             Ok(known) => storable(known.data_type()),
             Err(_) => field.data_type().clone(),
