@@ -7,6 +7,7 @@ mod delta_schema;
 mod delta_stage;
 mod fallback;
 mod handle;
+mod kept;
 mod location;
 mod memory;
 mod parquet;
@@ -26,6 +27,7 @@ mod system;
 mod table;
 mod times;
 mod versions;
+mod view;
 mod warnings;
 mod write;
 

@@ -22,7 +22,8 @@ use crate::columns::{
 /// Classifies expected and stored rows as `new`, `stale` or `orphaned`; rows that are up to date drop out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Increment {
-    /// The rows of [`Description::expected`], then those of [`Description::current`] if there is one.
+    /// The rows of [`Description::expected`], those of [`Description::current`] if there is one, then what
+    /// [`Description::review`] looks up.
     pub inputs: Vec<LogicalPlan>,
     pub description: Arc<Description>,
     /// Conditions on the result that may not be evaluated once per input, such as `random() < 0.5`.

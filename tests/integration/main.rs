@@ -21,5 +21,6 @@ mod parquet;
 mod parquet_foreign;
 mod property;
 mod python;
+mod shards;
 mod stories;
 mod support;

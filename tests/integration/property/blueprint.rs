@@ -98,6 +98,9 @@ pub struct QuestionChoice {
     pub target: Option<PredicateChoice>,
     pub stale_when: Option<PredicateChoice>,
     pub skip_comparison: bool,
+    pub include_pending: bool,
+    /// Which shard, and of how many.
+    pub shard: Option<(u8, u8)>,
     pub samples: Option<Vec<RowChoice>>,
     pub overrides: bool,
 }
@@ -183,16 +186,22 @@ fn step() -> impl Strategy<Value = StepChoice> {
 fn question() -> impl Strategy<Value = QuestionChoice> {
     let may = || weighted(0.15, predicate());
     let conditions = (weighted(0.2, (any::<u8>(), predicate())), may(), may(), may(), may());
-    (conditions, rarely(), weighted(0.1, vec(row(), 0..8)), any::<bool>()).prop_map(
-        |((parent, own, global, target, stale_when), skip_comparison, samples, overrides)| QuestionChoice {
-            parent,
-            own,
-            global,
-            target,
-            stale_when,
-            skip_comparison,
-            samples,
-            overrides,
+    let extent = (rarely(), any::<bool>(), weighted(0.15, (any::<u8>(), 0..3u8)));
+    (conditions, extent, weighted(0.1, vec(row(), 0..8)), any::<bool>()).prop_map(
+        |((parent, own, global, target, stale_when), extent, samples, overrides)| {
+            let (skip_comparison, include_pending, shard) = extent;
+            QuestionChoice {
+                parent,
+                own,
+                global,
+                target,
+                stale_when,
+                skip_comparison,
+                include_pending,
+                shard,
+                samples,
+                overrides,
+            }
         },
     )
 }

@@ -92,6 +92,9 @@ pub struct Question {
     pub target: Vec<Predicate>,
     pub stale_when: Vec<Predicate>,
     pub skip_comparison: bool,
+    pub include_pending: bool,
+    /// Only the samples of shard i of n.
+    pub shard: Option<(u32, u32)>,
 }
 
 /// What else is asked, besides the whole increment. At most one thing per case: planning takes nearly all of the time.

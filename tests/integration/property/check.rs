@@ -21,7 +21,7 @@ use super::world::World;
 pub struct Outcome {
     /// There is no answer, and everybody says so.
     pub refused: bool,
-    /// How many rows were new, stale and orphaned.
+    /// How many rows there were of each class.
     pub classes: BTreeMap<String, usize>,
     /// Whether writing what was due was seen to settle it.
     pub settled: bool,
@@ -49,14 +49,17 @@ fn report(case: &Case, world: &World<'_>) -> String {
         text += &format!("spec {}\n", feature.spec.to_json());
     }
     text.extend(case.steps.iter().map(|step| format!("step {}\n", step.summary(&case.features))));
-    let Question { samples, filters, global, target, stale_when, skip_comparison } = &case.question;
+    let Question { samples, filters, global, target, stale_when, skip_comparison, include_pending, shard } =
+        &case.question;
     for (feature, filter) in filters {
         text += &format!("filters of {}: {filter}\n", case.features[*feature].key());
     }
     for (name, list) in [("global_filters", global), ("target_filters", target), ("stale_when", stale_when)] {
         text.extend(list.iter().map(|condition| format!("{name}: {condition}\n")));
     }
-    text += &format!("skip_comparison: {skip_comparison}\n");
+    text += &format!(
+        "skip_comparison: {skip_comparison}, include_pending: {include_pending}, shard: {shard:?}\n"
+    );
     if let Some(samples) = samples {
         text += &format!(
             "samples {:?}, overrides {}:\n{}",
@@ -245,8 +248,8 @@ async fn settle(world: &mut World<'_>) -> Result<bool, Failure> {
     let ids = case.features[target].spec.id_columns.clone();
     let question = Question { samples: case.question.samples.clone(), ..Question::default() };
     let due = |answer: Answer| -> Vec<Row> {
-        let orphaned = Value::text("orphaned");
-        answer.rows.into_iter().filter(|row| cell(row, INCREMENT) != orphaned).collect()
+        let writable = [Value::text("new"), Value::text("stale")];
+        answer.rows.into_iter().filter(|row| writable.contains(&cell(row, INCREMENT))).collect()
     };
     let everything = Question { skip_comparison: true, ..question.clone() };
     let Ok(everything) = model::answer(case, &world.tables, target, &everything) else { return Ok(false) };
