@@ -18,7 +18,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::native_exec::NativeExec;
 use super::planning::Planner;
-use crate::columns::INCREMENT;
+use crate::columns::{INCREMENT, REASON};
 use crate::memory::{InMemoryExec, Input, Streaming, needed_columns};
 use crate::review::{Lookups, ReviewExec, may_show};
 use crate::update::{Engine, Increment, native_plan, orphan_key, plain};
@@ -104,9 +104,12 @@ impl IncrementTable {
         Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), Arc::clone(&plan))?))
     }
 
-    /// Whether samples without parents have to be looked at once more, for a query with these conditions.
-    fn is_reviewed(&self, state: &dyn Session, filters: &[Expr]) -> bool {
+    /// Whether rows have to be looked at once more, for a query with these conditions.
+    fn is_reviewed(&self, state: &dyn Session, filters: &[Expr], wanted: &[String]) -> bool {
         let Some(review) = &self.increment.description.review else { return false };
+        if wanted.iter().any(|name| name == REASON) {
+            return true;
+        }
         may_show(state, filters, "orphaned")
             || (review.include_pending && may_show(state, filters, "pending"))
     }
@@ -147,7 +150,7 @@ impl TableProvider for IncrementTable {
         let all = self.schema();
         let schema = projection.map_or_else(|| Ok(Arc::clone(&all)), |p| all.project(p).map(Arc::new))?;
         let wanted: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
-        if !self.is_reviewed(state, filters) {
+        if !self.is_reviewed(state, filters, &wanted) {
             return self.executor(&planner, &wanted).await;
         }
         let description = &self.increment.description;

@@ -33,6 +33,7 @@ pub(super) const PARAMETERS: &[&str] = &[
     "prefer_native",
     "shard",
     "include_pending",
+    "explain",
 ];
 
 pub(super) fn plan(
@@ -55,6 +56,7 @@ pub(super) fn plan(
         skip_comparison: arguments.flag("skip_comparison")?,
         shard: shard(arguments)?,
         include_pending: arguments.flag("include_pending")?,
+        explain: arguments.flag("explain")?,
         engine: engine(arguments)?,
         session,
         ..IncrementOptions::default()

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
+use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, internal_datafusion_err};
@@ -12,8 +12,8 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use futures::StreamExt;
 
-use super::lookup::{Lookups, of_types};
-use crate::operators::{Keys, null_rows};
+use super::lookup::{KeyNumbers, Lookups};
+use crate::columns::WAITING;
 use crate::update::{Review, ReviewedParent};
 
 /// Bytes that a key takes in a table that is half full.
@@ -31,17 +31,26 @@ pub(super) enum Verdict {
     },
 }
 
+/// Whether a parent has a live row for a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    Gone,
+    /// At an older version only.
+    Waits,
+    Current,
+}
+
 /// What a parent has of a key.
 #[derive(Debug, Clone, Copy, Default)]
 struct Marks {
+    /// Whether a row passes the caller's filters.
     passes: bool,
+    /// Whether a row is of the current version.
+    current: bool,
 }
 
 /// The keys that could wait, and what each parent has of them.
-#[derive(Debug)]
 pub(super) struct Known {
-    keys: Keys,
-    types: Vec<DataType>,
     /// For each parent of the review.
     parents: Vec<HashMap<u128, Marks>>,
     nothing_waits: bool,
@@ -49,26 +58,32 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Reads the keys of older rows and, if there are any, what is live of them now. `types` are those of the keys.
+    /// Reads the keys of older rows and, if there are any, what is live of them now; with `all` what is live of any key.
     pub(super) async fn look_up(
         review: &Review,
         lookups: &Lookups,
-        types: Vec<DataType>,
+        keys: &KeyNumbers,
+        all: bool,
         context: &Arc<TaskContext>,
     ) -> Result<Self> {
         let reservation = MemoryConsumer::new("ReviewExec").register(context.memory_pool());
         let parents = review.parents.iter().map(|_| HashMap::new()).collect();
-        let keys = Keys::new();
-        let mut known = Self { keys, types, parents, nothing_waits: true, reservation };
-        let candidates = known.candidates(review, lookups, context).await?;
-        if candidates.is_empty() {
+        let mut known = Self { parents, nothing_waits: true, reservation };
+        let candidates = match all {
+            true => None,
+            false => Some(known.candidates(review, lookups, keys, context).await?),
+        };
+        if candidates.as_ref().is_some_and(HashSet::is_empty) {
             return Ok(known);
         }
         known.nothing_waits = false;
         let decisive: Vec<usize> = review.decisive().map(|parent| parent.standing).collect();
         for (number, parent) in review.parents.iter().enumerate() {
             if decisive.contains(&parent.standing) || parent.pass.is_some() {
-                known.add(number, parent, &candidates, lookups, context).await?;
+                let mut rows = lookups.rows(parent.standing, context).await?;
+                while let Some(batch) = rows.next().await.transpose()? {
+                    known.add(number, parent, candidates.as_ref(), &batch, keys)?;
+                }
             }
         }
         Ok(known)
@@ -81,9 +96,10 @@ impl Known {
 
     /// The keys that have rows at older versions of a parent.
     async fn candidates(
-        &mut self,
+        &self,
         review: &Review,
         lookups: &Lookups,
+        keys: &KeyNumbers,
         context: &Arc<TaskContext>,
     ) -> Result<HashSet<u128>> {
         let mut candidates = HashSet::new();
@@ -91,37 +107,35 @@ impl Known {
             let mut rows = lookups.rows(input, context).await?;
             while let Some(batch) = rows.next().await.transpose()? {
                 let before = candidates.len();
-                candidates.extend(self.numbers(&batch)?);
+                candidates.extend(keys.of_first(&batch)?);
                 self.grow(candidates.len() - before)?;
             }
         }
         Ok(candidates)
     }
 
-    async fn add(
+    fn add(
         &mut self,
         number: usize,
         parent: &ReviewedParent,
-        candidates: &HashSet<u128>,
-        lookups: &Lookups,
-        context: &Arc<TaskContext>,
+        candidates: Option<&HashSet<u128>>,
+        batch: &RecordBatch,
+        keys: &KeyNumbers,
     ) -> Result<()> {
-        let mut rows = lookups.rows(parent.standing, context).await?;
-        while let Some(batch) = rows.next().await.transpose()? {
-            let pass = match &parent.pass {
-                Some(pass) => Some(flags(&batch, pass)?),
-                None => None,
-            };
-            let before = self.parents[number].len();
-            for (row, key) in self.numbers(&batch)?.into_iter().enumerate() {
-                if candidates.contains(&key) {
-                    let marks = self.parents[number].entry(key).or_default();
-                    marks.passes |= pass.as_ref().is_none_or(|pass| pass.value(row));
-                }
+        let waiting = flags(batch, WAITING)?;
+        let pass = match &parent.pass {
+            Some(pass) => Some(flags(batch, pass)?),
+            None => None,
+        };
+        let before = self.parents[number].len();
+        for (row, key) in keys.of_first(batch)?.into_iter().enumerate() {
+            if candidates.is_none_or(|candidates| candidates.contains(&key)) {
+                let marks = self.parents[number].entry(key).or_default();
+                marks.passes |= pass.as_ref().is_none_or(|pass| pass.value(row));
+                marks.current |= !waiting.value(row);
             }
-            self.grow(self.parents[number].len() - before)?;
         }
-        Ok(())
+        self.grow(self.parents[number].len() - before)
     }
 
     fn grow(&self, keys: usize) -> Result<()> {
@@ -134,21 +148,8 @@ impl Known {
         })
     }
 
-    /// The keys of rows that begin with the key columns.
-    fn numbers(&self, batch: &RecordBatch) -> Result<Vec<u128>> {
-        self.keys.of(&of_types(&batch.columns()[..self.types.len()], &self.types)?)
-    }
-
-    /// What becomes of samples with these keys.
-    pub(super) fn verdicts(&self, review: &Review, columns: &[ArrayRef]) -> Result<Vec<Verdict>> {
-        let columns = of_types(columns, &self.types)?;
-        let nulls = null_rows(&columns);
-        let keys = self.keys.of(&columns)?.into_iter().enumerate();
-        let has_null = |row| nulls.as_ref().is_some_and(|nulls| nulls.value(row));
-        Ok(keys.map(|(row, key)| self.verdict(review, key, has_null(row))).collect())
-    }
-
-    fn verdict(&self, review: &Review, key: u128, has_null: bool) -> Verdict {
+    /// What becomes of a sample with this key.
+    pub(super) fn verdict(&self, review: &Review, key: u128, has_null: bool) -> Verdict {
         let found =
             || review.parents.iter().zip(&self.parents).map(|(parent, marks)| (parent, marks.get(&key)));
         let required = || found().filter(|(parent, _)| !parent.optional);
@@ -170,6 +171,16 @@ impl Known {
             (true, None) => found().any(|(_, marks)| marks.is_some_and(|marks| marks.passes)),
         };
         Verdict::Waits { passes }
+    }
+
+    /// What each parent has of a sample that nothing is expected of, in the order of the review.
+    pub(super) fn presence(&self, key: u128) -> Vec<Presence> {
+        let presence = |marks: &HashMap<u128, Marks>| match marks.get(&key) {
+            None => Presence::Gone,
+            Some(marks) if marks.current => Presence::Current,
+            Some(_) => Presence::Waits,
+        };
+        self.parents.iter().map(presence).collect()
     }
 }
 

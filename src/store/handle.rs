@@ -11,6 +11,7 @@ use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::SessionContext;
 
 use super::fallback::Fallbacks;
+use super::past::PastDefinitions;
 use super::search::{Search, Wanted, search};
 use super::system::{FEATURE_VERSIONS, definitions};
 use super::view::{Others, View};
@@ -376,6 +377,8 @@ impl Store {
             }
         }
         let current = self.own_table(&plan.feature).await?;
+        let own = current.standing();
+        let past: Arc<dyn TableProvider> = Arc::new(PastDefinitions::new(Arc::clone(self)));
         let current = current.exists().then(|| Arc::new(current) as Arc<dyn TableProvider>);
         let engine = StoreEngine {
             store: self.name.clone(),
@@ -383,7 +386,17 @@ impl Store {
             compute: self.backend.compute_engine(),
             preference: self.preference,
         };
-        Ok(IncrementInputs { plan, settings: self.settings, parents, standing, fallbacks, current, engine })
+        Ok(IncrementInputs {
+            plan,
+            settings: self.settings,
+            parents,
+            standing,
+            fallbacks,
+            current,
+            own,
+            past: Some(past),
+            engine,
+        })
     }
 
     pub(crate) fn not_found(&self, feature: &FeatureKey) -> MetaxyError {

@@ -17,6 +17,7 @@ mod parquet_folder;
 mod parquet_footer;
 mod parquet_scan;
 mod parquet_stage;
+mod past;
 mod prepare;
 mod read;
 mod resolution;

@@ -14,6 +14,7 @@ mod keys;
 mod native;
 mod node;
 mod parents;
+mod reasons;
 mod review;
 mod samples;
 mod shard;
@@ -34,6 +35,9 @@ pub use increment::increment;
 pub(crate) use native::native_plan;
 pub(crate) use node::{Increment, version_type};
 pub(crate) use parents::{plain, version_of};
+#[cfg(test)]
+pub(crate) use reasons::ReasonParentField;
+pub(crate) use reasons::{ReasonField, Reasons};
 pub(crate) use review::{Review, ReviewedParent};
 pub use shard::Shard;
 
@@ -52,6 +56,10 @@ pub struct IncrementInputs {
     pub fallbacks: Vec<Option<String>>,
     /// The feature's own latest live rows; `None` when it was never written.
     pub current: Option<Arc<dyn TableProvider>>,
+    /// As `standing`, of the feature itself.
+    pub own: Option<Standing>,
+    /// Which definitions features had before: text columns `feature_key`, `metaxy_feature_version`, `feature_spec`.
+    pub past: Option<Arc<dyn TableProvider>>,
     /// What the store says about executors.
     pub engine: StoreEngine,
 }
@@ -104,6 +112,11 @@ pub struct IncrementOptions {
     /// at an older version of it and has no row at all, not even a deleted one, at the current one. They are never
     /// `orphaned`; without this they are left out.
     pub include_pending: bool,
+    /// Whether to say why each sample is in the answer, in words in a last column `metaxy_reason`: which fields changed,
+    /// which fields of parents are behind them, and whether that is data or code. It names what is known and no more:
+    /// a stored row keeps one hash per field, so that of several parent fields behind a field one may have changed
+    /// without anything saying which. Stored rows and those of parents are read once more for it.
+    pub explain: bool,
     /// The part of the samples that this call is about, so that several workers can divide an increment.
     pub shard: Option<Shard>,
     /// What this call says about the executor.

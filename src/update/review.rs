@@ -1,4 +1,5 @@
-//! What is decided of rows once they are classified: whether a sample without a parent is gone, or waits for one.
+//! What is decided of rows once they are classified: whether a sample without a parent is gone or waits for one, and
+//! why a sample is in the answer.
 
 use std::sync::Arc;
 
@@ -6,6 +7,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::logical_expr::{LogicalPlan, lit};
 
 use super::parents::{Rows, filtered_rows, plain};
+use super::reasons::{Reasons, reasons};
 use super::{IncrementInputs, IncrementOptions};
 use crate::columns::WAITING;
 use crate::error::Result;
@@ -16,8 +18,10 @@ use crate::model::FeatureKey;
 pub(crate) struct Review {
     /// Whether samples that wait are shown.
     pub include_pending: bool,
-    /// The parents that have a table. None if no sample can wait, as all rows are of one version.
+    /// The parents that have a table. None if nothing is orphaned, or if no orphan could wait and nobody asks for reasons.
     pub parents: Vec<ReviewedParent>,
+    /// What reasons are made of, if they are asked for.
+    pub reasons: Option<Reasons>,
 }
 
 /// A parent, whose rows are read only if there is anything to be looked up.
@@ -25,6 +29,8 @@ pub(crate) struct Review {
 pub(crate) struct ReviewedParent {
     pub feature: FeatureKey,
     pub optional: bool,
+    /// Whether the spec has filters on it.
+    pub filtered: bool,
     /// The input with the keys of all rows at other versions; `None` if there can't be any.
     pub older: Option<usize>,
     /// The input with the keys of rows that are live at the current version or, where there is none, at another:
@@ -54,17 +60,33 @@ pub(super) fn review(
     compared: bool,
     plans: &mut Vec<LogicalPlan>,
 ) -> Result<Option<Review>> {
-    if options.samples.is_some() || !compared {
-        return Ok(None);
+    let mut review = Review { include_pending: options.include_pending, parents: Vec::new(), reasons: None };
+    if options.samples.is_none() && compared {
+        let before = plans.len();
+        review.parents = parents(inputs, options, plans)?;
+        if !review.has_older() && !options.explain {
+            review.parents.clear();
+            plans.truncate(before);
+        }
     }
-    let mut review = Review { include_pending: options.include_pending, parents: Vec::new() };
-    let mut own = Vec::new();
+    if options.explain {
+        review.reasons = Some(reasons(inputs, options, compared, plans)?);
+    }
+    Ok((!review.parents.is_empty() || review.reasons.is_some()).then_some(review))
+}
+
+fn parents(
+    inputs: &IncrementInputs,
+    options: &IncrementOptions,
+    plans: &mut Vec<LogicalPlan>,
+) -> Result<Vec<ReviewedParent>> {
+    let mut input = |plan| {
+        plans.push(plan);
+        plans.len() - 1
+    };
+    let mut parents = Vec::new();
     for index in inputs.present_parents() {
-        let mut input = |plan| {
-            own.push(plan);
-            plans.len() + own.len() - 1
-        };
-        let parent = &inputs.plan.parents[index].dep;
+        let dep = &inputs.plan.parents[index].dep;
         let standing = inputs.standing.get(index).and_then(Option::as_ref);
         let rows = standing.map(|standing| &standing.rows).or(inputs.parents[index].as_ref());
         let Some(rows) = rows else { continue };
@@ -73,15 +95,16 @@ pub(super) fn review(
             None => None,
         };
         let (plan, pass) = standing_rows(inputs, options, index, rows)?;
-        let standing = input(plan);
-        let (feature, optional) = (parent.feature.clone(), parent.optional);
-        review.parents.push(ReviewedParent { feature, optional, older, standing, pass });
+        parents.push(ReviewedParent {
+            feature: dep.feature.clone(),
+            optional: dep.optional,
+            filtered: dep.filters.iter().flatten().next().is_some(),
+            older,
+            standing: input(plan),
+            pass,
+        });
     }
-    if !review.has_older() {
-        return Ok(None);
-    }
-    plans.extend(own);
-    Ok(Some(review))
+    Ok(parents)
 }
 
 /// The keys of all rows that `provider` has of a parent.

@@ -157,6 +157,11 @@ fn fallback_sessions_print_what_they_show() {
 }
 
 #[test]
+fn increment_sessions_print_what_they_show() {
+    run_page("docs/increments.md");
+}
+
+#[test]
 fn executor_sessions_print_what_they_show() {
     run_page("docs/executors.md");
 }

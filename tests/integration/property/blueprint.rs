@@ -230,7 +230,7 @@ pub fn blueprints() -> impl Strategy<Value = Blueprint> {
         2 => vec(parent(), 3..=3),
         1 => vec(parent(), 4..=4),
     ];
-    let kind = prop_oneof![5 => Just(0u8), 3 => Just(1u8), 1 => Just(2u8), 6 => Just(3u8)];
+    let kind = prop_oneof![5 => Just(0u8), 3 => Just(1u8), 1 => Just(2u8), 6 => Just(3u8), 3 => Just(4u8)];
     let further = (kind, any::<u32>(), weighted(0.6, (any::<u8>(), 0..8u8)))
         .prop_map(|(kind, columns, condition)| FurtherChoice { kind, columns, condition });
     let asked = (question(), further, sometimes());

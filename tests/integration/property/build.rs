@@ -34,6 +34,7 @@ pub fn case(blueprint: &Blueprint) -> Case {
         further: match blueprint.further {
             FurtherChoice { kind: 1, .. } => Further::Counts,
             FurtherChoice { kind: 2, .. } => Further::Progress,
+            FurtherChoice { kind: 4, .. } => Further::Reasons,
             FurtherChoice { kind: 3, columns, condition } => Further::Excerpt { columns, condition },
             FurtherChoice { .. } => Further::Nothing,
         },
@@ -220,6 +221,7 @@ fn question(blueprint: &Blueprint, planned: &[Planned]) -> Question {
         stale_when: on_own(&choice.stale_when),
         skip_comparison: choice.skip_comparison,
         include_pending: choice.include_pending,
+        explain: false,
         shard: choice.shard.map(|(number, more)| {
             let count = 2 + u32::from(more);
             (1 + u32::from(number) % count, count)

@@ -93,6 +93,8 @@ pub struct Question {
     pub stale_when: Vec<Predicate>,
     pub skip_comparison: bool,
     pub include_pending: bool,
+    /// Only to be asked once more; the model has no reasons.
+    pub explain: bool,
     /// Only the samples of shard i of n.
     pub shard: Option<(u32, u32)>,
 }
@@ -105,6 +107,8 @@ pub enum Further {
     Counts,
     /// The share of input that is not new.
     Progress,
+    /// Why each row is there.
+    Reasons,
     /// Some columns, chosen bit by bit, of the rows that meet a condition: a column and what is asked of it.
     Excerpt {
         columns: u32,

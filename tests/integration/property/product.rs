@@ -164,6 +164,7 @@ impl<'a> Product<'a> {
             stale_when: exprs(&question.stale_when),
             skip_comparison: question.skip_comparison,
             include_pending: question.include_pending,
+            explain: question.explain,
             shard: question.shard.map(|(number, count)| Shard::new(number, count)).transpose()?,
             ..IncrementOptions::default()
         })
