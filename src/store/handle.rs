@@ -13,8 +13,9 @@ use datafusion::prelude::SessionContext;
 
 use super::external::Expectations;
 use super::fallback::Fallbacks;
+use super::past::PastDefinitions;
 use super::search::{Search, Wanted, search};
-use super::table::View;
+use super::view::{Others, View};
 use super::{
     DeltaStore, FeatureTable, FeatureVersions, MemoryStore, MetadataStore, ParquetStore, ReadOptions,
     StoredTable, Warnings,
@@ -284,6 +285,7 @@ impl Store {
             },
             sample_history: options.sample_history,
             deleted: options.deleted,
+            others: Others::Hidden,
         };
         let table = self.table(&definition, view).await?;
         if !table.exists() {
@@ -363,10 +365,12 @@ impl Store {
         let graph = self.graph().await?;
         let plan = graph.plan(feature)?;
         let mut parents: Vec<Option<Arc<dyn TableProvider>>> = Vec::new();
+        let mut standing = Vec::new();
         let mut fallbacks = Vec::new();
         for (index, parent) in plan.parents.iter().enumerate() {
             if samples {
                 parents.push(None);
+                standing.push(None);
                 fallbacks.push(None);
                 continue;
             }
@@ -380,8 +384,11 @@ impl Store {
                 _ => table.even_without_rows(),
             };
             if let Some(table) = table {
-                parents.push(Some(Arc::new(table.with_versions(plan.parent_struct_keys(index)))));
+                let table = table.with_versions(plan.parent_struct_keys(index));
+                standing.push(table.standing());
+                parents.push(Some(Arc::new(table)));
             } else if parent.dep.optional {
+                standing.push(None);
                 parents.push(None);
             } else {
                 return Err(MetaxyError::FeatureNotFound {
@@ -392,6 +399,8 @@ impl Store {
             }
         }
         let current = self.own_table(&plan.feature).await?;
+        let own = current.standing();
+        let past: Arc<dyn TableProvider> = Arc::new(PastDefinitions::new(Arc::clone(self)));
         let current = current.exists().then(|| Arc::new(current) as Arc<dyn TableProvider>);
         let engine = StoreEngine {
             store: self.name.clone(),
@@ -399,7 +408,17 @@ impl Store {
             compute: self.backend.compute_engine(),
             preference: self.preference,
         };
-        Ok(IncrementInputs { plan, settings: self.settings, parents, fallbacks, current, engine })
+        Ok(IncrementInputs {
+            plan,
+            settings: self.settings,
+            parents,
+            standing,
+            fallbacks,
+            current,
+            own,
+            past: Some(past),
+            engine,
+        })
     }
 
     pub(crate) fn not_found(&self, feature: &FeatureKey) -> MetaxyError {

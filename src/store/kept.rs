@@ -19,6 +19,8 @@ use crate::update::version_of;
 pub(super) enum Output<'a> {
     Column(usize),
     Version(&'a str),
+    /// Whether a row is only shown because its sample has no row of the version that counts.
+    Waiting,
 }
 
 /// A projection that grows as columns are asked for.
@@ -55,9 +57,13 @@ impl<'a> Kept<'a> {
             }
             None => lit(ScalarValue::Utf8(None)),
         };
-        let schema = DFSchema::try_from(schema.as_ref().clone())?;
-        let expr = state.create_physical_expr(cast(value, DataType::Utf8), &schema)?;
-        self.exprs.push((expr, field_version(key)));
+        self.add(cast(value, DataType::Utf8), &field_version(key), state)
+    }
+
+    /// The place of an expression.
+    pub(super) fn add(&mut self, expr: Expr, name: &str, state: &dyn Session) -> Result<usize> {
+        let schema = DFSchema::try_from(self.input.schema().as_ref().clone())?;
+        self.exprs.push((state.create_physical_expr(expr, &schema)?, name.to_owned()));
         Ok(self.exprs.len() - 1)
     }
 

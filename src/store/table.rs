@@ -21,36 +21,18 @@ use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::kept::{Kept, Output, filtered};
 use super::search::Search;
+use super::view::{Others, View};
 use super::write::FeatureSink;
 use super::{Store, StoredTable};
 use crate::columns::{
-    DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, ROW_ORDER, SYSTEM_COLUMNS, UPDATED_AT, field_version,
-    is_system,
+    DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, ROW_ORDER, SYSTEM_COLUMNS, UPDATED_AT, WAITING,
+    field_version, is_system,
 };
 use crate::error::MetaxyError;
+use crate::hash::asks_for_shard;
 use crate::model::FeatureDefinition;
 use crate::operators::{CompactExec, LatestColumns, LatestExec};
-
-/// Which rows of a feature a table shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct View {
-    /// The feature version whose rows count; `None` for all of them.
-    pub feature_version: Option<String>,
-    /// Every row of a sample instead of the latest one.
-    pub sample_history: bool,
-    /// Deleted rows, too.
-    pub deleted: bool,
-}
-
-impl View {
-    /// The latest live row of each sample at one feature version.
-    pub(crate) fn current(feature_version: String) -> Self {
-        Self { feature_version: Some(feature_version), sample_history: false, deleted: false }
-    }
-
-    /// Every row ever written.
-    pub(crate) const HISTORY: Self = Self { feature_version: None, sample_history: true, deleted: true };
-}
+use crate::update::Standing;
 
 /// A feature of a store as a DataFusion table.
 ///
@@ -115,6 +97,29 @@ impl FeatureTable {
         self.schema = Arc::new(Schema::new(fields));
         self.versions = struct_keys;
         self
+    }
+
+    /// This table with rows of older feature versions, by which samples that wait to be computed again are known;
+    /// `None` if rows don't say of which version they are.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        let stored = self.stored.as_ref()?;
+        stored.provider.schema().field_with_name(FEATURE_VERSION).ok()?;
+        let mut fields: Vec<FieldRef> = self.schema.fields().iter().cloned().collect();
+        fields.push(Arc::new(Field::new(WAITING, DataType::Boolean, false)));
+        let behind = View { others: Others::Behind, ..self.view.clone() };
+        let schema = Arc::new(Schema::new(fields));
+        let rows = Self { view: behind, schema, search: None, ..self.clone() };
+        let older = View { others: Others::Alone, sample_history: true, deleted: true, ..self.view.clone() };
+        let older = Self {
+            view: older,
+            ..Self::new(
+                Arc::clone(&self.store),
+                Arc::clone(&self.definition),
+                self.stored.clone(),
+                View::HISTORY,
+            )
+        };
+        Some(Standing { rows: Arc::new(rows), older: Arc::new(older) })
     }
 
     /// This table for an INSERT whose columns keep their own names.
@@ -234,37 +239,48 @@ impl FeatureTable {
         let updated_at = take(UPDATED_AT);
         let deleted_at = take(DELETED_AT);
         let row_order = take(ROW_ORDER);
-        let stored_columns = self.schema.fields().len() - self.versions.len();
+        let behind = self.view.others == Others::Behind;
+        let stored_columns = self.schema.fields().len() - self.versions.len() - usize::from(behind);
         let mut output = Vec::new();
         let mut versions = None;
         for &i in projection {
             let name = self.schema.field(i).name();
-            if i >= stored_columns {
+            if name == WAITING {
+                output.push(Output::Waiting);
+            } else if i >= stored_columns {
                 versions = take(DATA_VERSION_BY_FIELD);
                 output.push(Output::Version(&self.versions[i - stored_columns]));
             } else {
                 output.push(Output::Column(take(name).ok_or_else(|| self.gone(name))?));
             }
         }
-        let wanted = match &self.view.feature_version {
-            Some(wanted) if version.is_some() => Some(col(FEATURE_VERSION).eq(lit(wanted.as_str()))),
-            _ => None,
-        };
-        let hints: Vec<Expr> = filters.iter().cloned().chain(wanted.clone()).collect();
+        let wanted = self.view.condition().filter(|_| version.is_some());
+        // Which shard a sample is in is decided before anything is kept of it; files say nothing about it.
+        let (shard, filters): (Vec<Expr>, Vec<Expr>) = filters.iter().cloned().partition(asks_for_shard);
+        let hints: Vec<Expr> = filters.into_iter().chain(wanted.clone()).collect();
         let plan = stored.provider.scan(state, Some(&read), &hints, None).await?;
-        let plan = filtered(plan, wanted, state)?;
+        let plan = filtered(plan, conjunction(wanted.into_iter().chain(shard)), state)?;
         // Only what is needed from here on: these rows are kept until the last one is read.
         let mut kept = Kept::new(&plan);
+        let waiting = match &self.view.feature_version {
+            Some(own) if behind => {
+                let waiting = col(FEATURE_VERSION).eq(lit(own.as_str())).is_not_true();
+                Some(kept.add(waiting, WAITING, state)?)
+            }
+            _ => None,
+        };
         let columns = LatestColumns {
             ids: ids.into_iter().map(|i| kept.column(i)).collect(),
             updated_at: updated_at.map(|i| kept.column(i)),
             deleted_at: deleted_at.map(|i| kept.column(i)),
             row_order: row_order.map(|i| kept.column(i)),
+            behind: waiting,
             output: output
                 .into_iter()
                 .map(|column| match column {
                     Output::Column(index) => Ok(kept.column(index)),
                     Output::Version(key) => kept.version(versions, key, state),
+                    Output::Waiting => waiting.ok_or_else(|| self.gone(WAITING)),
                 })
                 .collect::<Result<_>>()?,
         };
@@ -292,7 +308,7 @@ impl FeatureTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let inner = stored.provider.schema();
-        let version = self.view.feature_version.as_ref().map(|v| col(FEATURE_VERSION).eq(lit(v.as_str())));
+        let version = self.view.condition();
         let live = (!self.view.deleted).then(|| col(DELETED_AT).is_null());
         let wanted = conjunction(
             [(version, FEATURE_VERSION), (live, DELETED_AT)]
@@ -391,10 +407,11 @@ impl TableProvider for FeatureTable {
             .map(|filter| {
                 let pushable =
                     self.view.sample_history || filter.column_refs().iter().all(|c| self.is_id(&c.name));
-                if pushable && !filter.is_volatile() {
-                    TableProviderFilterPushDown::Inexact
-                } else {
-                    TableProviderFilterPushDown::Unsupported
+                match (pushable && !filter.is_volatile(), asks_for_shard(filter)) {
+                    (true, true) if self.view.sample_history => TableProviderFilterPushDown::Unsupported,
+                    (true, true) => TableProviderFilterPushDown::Exact,
+                    (true, false) => TableProviderFilterPushDown::Inexact,
+                    (false, _) => TableProviderFilterPushDown::Unsupported,
                 }
             })
             .collect())

@@ -157,6 +157,11 @@ fn fallback_sessions_print_what_they_show() {
 }
 
 #[test]
+fn increment_sessions_print_what_they_show() {
+    run_page("docs/increments.md");
+}
+
+#[test]
 fn executor_sessions_print_what_they_show() {
     run_page("docs/executors.md");
 }
@@ -242,7 +247,7 @@ fn project_for_help() -> tempfile::TempDir {
         format!("[stores.{name}]\ntype = \"delta\"\n[stores.{name}.config]\nroot_path = \"{name}\"\n")
     });
     let features = "[ext.datafusion]\nfeatures = [\"features.toml\"]\n";
-    write("metaxy.toml", &format!("store = \"dev\"\n{}{features}", stores.concat()));
+    write("metaxy.toml", &format!("project = \"demo\"\nstore = \"dev\"\n{}{features}", stores.concat()));
     let feature = |rest: &str| format!("[[feature]]\nid_columns = [\"video_id\"]\n{rest}\n");
     let (raw, crop) = (feature("key = \"video\""), feature("key = \"video/crop\"\ndeps = [\"video\"]"));
     write("features.toml", &(raw + &crop));

@@ -320,7 +320,7 @@ async fn counts(
 
 async fn write_and_resolve(backend: Arc<dyn MetadataStore>) {
     let settings = HashSettings::new(HashAlgorithm::Xxh3_64, 20).unwrap();
-    let store = Arc::new(Store::new("mine", backend, settings, specs()));
+    let store = Arc::new(Store::new("mine", backend, settings, specs()).with_project("demo").unwrap());
     let context = SessionContext::new();
     let none = IncrementOptions::default();
     let write = async |feature: &str, sql: &str| {

@@ -45,11 +45,10 @@ fn seed() -> u64 {
 }
 
 fn worker(project: &Project, id: &str, key: Option<&str>) -> Child {
-    let mut cli = project.cli().args(["-q"]).sql(&[&format!("SET metaxy.materialization_id = '{id}'")]);
-    if let Some(key) = key {
-        cli = cli.sql(&[&format!("SET metaxy.write_key = '{key}'")]);
-    }
-    cli.sql(&["INSERT INTO video__crop SELECT * FROM resolve_update('video/crop')"]).start()
+    let id = format!("SET metaxy.materialization_id = '{id}'");
+    let key = format!("SET metaxy.write_key = '{}'", key.unwrap_or_default());
+    let write = "INSERT INTO video__crop SELECT * FROM resolve_update('video/crop')";
+    project.cli().sql(&[&id, &key, write]).start()
 }
 
 /// Reads again and again: each sample once, each write whole.

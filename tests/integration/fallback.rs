@@ -293,7 +293,7 @@ fn definitions(code_version: &str) -> Vec<FeatureDefinition> {
 
 fn store(name: &str, backend: &Arc<dyn MetadataStore>, code_version: &str) -> Store {
     let settings = HashSettings::new(HashAlgorithm::XxHash64, 16).unwrap();
-    Store::new(name, Arc::clone(backend), settings, definitions(code_version))
+    Store::new(name, Arc::clone(backend), settings, definitions(code_version)).with_project("demo").unwrap()
 }
 
 /// Backends for three stores, in memory and as Delta tables.

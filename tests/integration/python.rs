@@ -199,6 +199,47 @@ fn we_find_the_work_of_python_done() {
     });
 }
 
+/// Soft and hard deletes, what revives a sample, a copy and a rebase: both read the same rows after each.
+#[test]
+#[ignore = "needs METAXY_TEST_PYTHON: .ci/run sets it"]
+fn both_read_the_same_after_deletes_and_copies() {
+    run(async {
+        let project = RoundTrip::create();
+        project.write_with_program().await;
+        let sql = |statement: &str| Cli::new(project.path()).sql(&[statement]).run().ok();
+        sql("DELETE FROM video__label WHERE chunk_no > 7");
+        project.compare_rows();
+        project.compare_increments(&ALL).await;
+        sql("DELETE FROM history.video__crop WHERE video_id IN (SELECT min(video_id) FROM video__crop)");
+        sql("DELETE FROM video__raw WHERE video_id = (SELECT max(video_id) FROM video__raw)");
+        project.compare_rows();
+        project.compare_increments(&ALL).await;
+        // What was deleted is computed again.
+        assert!(project.write_with_program().await > 0);
+        project.compare_rows();
+        project.compare_increments(&ALL).await;
+
+        // Everything in another store, which then is the one that both use.
+        let file = project.path().join("metaxy.toml");
+        let config = std::fs::read_to_string(&file).unwrap();
+        let store = &config[config.find("[stores.dev]").unwrap()..];
+        let other = store.replace("stores.dev", "stores.copy").replace("./store", "./copy");
+        let with_copy = format!("{config}\n{other}");
+        std::fs::write(&file, &with_copy).unwrap();
+        sql("CALL copy.system.copy(from_store => 'dev')");
+        std::fs::write(&file, with_copy.replace("store = \"dev\"", "store = \"copy\"")).unwrap();
+        project.compare_rows();
+        project.compare_increments(&ALL).await;
+        let version = project.csv("SELECT DISTINCT metaxy_feature_version FROM video__crop");
+        let version = version.lines().last().unwrap();
+        // Every sample is there already.
+        let rebased = sql(&format!("CALL rebase('video/crop', from_version => '{version}')"));
+        assert!(rebased.contains("| video/crop | 0    |"), "{rebased}");
+        sql("DELETE FROM history.video__crop");
+        project.compare_increments(&["video/crop"]).await;
+    });
+}
+
 /// Both write the same samples over and over; the latest row is the same for both.
 #[test]
 #[ignore = "needs METAXY_TEST_PYTHON: .ci/run sets it"]

@@ -289,7 +289,7 @@ fn events_of_several_writers_are_all_there() {
             for i in 0..6 {
                 let store = Arc::clone(&store);
                 tasks.push(tokio::spawn(async move {
-                    let event = Event::new("clips", EventType::DropCompleted, Payload::RowsAffected(i));
+                    let event = Event::new("clips", EventType::HardDeleteCompleted, Payload::RowsAffected(i));
                     store.record_event(&event).await
                 }));
             }

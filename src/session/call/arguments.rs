@@ -52,6 +52,16 @@ impl Constants {
         }
     }
 
+    /// TRUE or FALSE. Absent and NULL are the same.
+    pub(super) fn truth(&self, parameter: &str) -> Result<Option<bool>> {
+        let Some(expr) = self.arguments.get(parameter) else { return Ok(None) };
+        match self.value(parameter, expr)? {
+            ScalarValue::Boolean(value) => Ok(value),
+            ScalarValue::Null => Ok(None),
+            _ => Err(self.arguments.wrong(parameter, "true or false", expr).into()),
+        }
+    }
+
     /// A map of texts, in its order; empty when it isn't given.
     pub(super) fn texts(&self, parameter: &str) -> Result<IndexMap<String, String>> {
         let Some(expr) = self.arguments.get(parameter) else { return Ok(IndexMap::new()) };

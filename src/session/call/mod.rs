@@ -3,8 +3,10 @@
 //! The name may have the schema `system` and a store before it: `CALL prod.system.push()`.
 
 mod arguments;
+mod copy;
 mod lock;
 mod push;
+mod rebase;
 mod relation;
 
 use std::fmt::Debug;
@@ -14,16 +16,17 @@ use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
 use datafusion::sql::sqlparser::ast::{Function, FunctionArguments};
 
 use self::arguments::Constants;
 use super::{Extension, MetaxySession};
 use crate::catalog::SYSTEM_SCHEMA;
 use crate::error::{MetaxyError, Result};
-use crate::store::Store;
+use crate::store::{Store, WriteOptions, WriteScope};
 
 /// All procedures, by name.
-const PROCEDURES: &[Procedure] = &[lock::LOCK, push::PUSH];
+const PROCEDURES: &[Procedure] = &[copy::COPY, lock::LOCK, push::PUSH, rebase::REBASE];
 
 /// What can be called.
 struct Procedure {
@@ -39,6 +42,10 @@ struct Invocation<'a> {
     extension: &'a Arc<Extension>,
     store: Arc<Store>,
     arguments: Constants,
+    /// Where queries of the procedure run.
+    context: SessionContext,
+    /// For whom it writes.
+    scope: WriteScope,
 }
 
 /// What a call does whenever its result is asked for, once per time.
@@ -71,6 +78,8 @@ pub(super) fn plan(session: &MetaxySession, call: Function) -> Result<LogicalPla
     let invocation = Invocation {
         extension: session.extension(),
         store: session.extension().store_or_default(store.as_deref(), &catalog)?,
+        context: session.context().clone(),
+        scope: WriteOptions::from_session(state.config_options())?.scope,
         arguments: Constants::new(procedure.name, procedure.parameters, args, state)?,
     };
     relation::plan(procedure.name, (procedure.prepare)(&invocation)?)

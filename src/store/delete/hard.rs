@@ -21,7 +21,8 @@ use super::unfiltered::Unfiltered;
 use crate::columns::ROW_ORDER;
 use crate::error::MetaxyError;
 use crate::model::FeatureDefinition;
-use crate::store::{FeatureTable, Store, TableSnapshot};
+use crate::store::transfer::Recorded;
+use crate::store::{EventType, FeatureTable, Store, TableSnapshot};
 
 /// A feature's history with the number of each row, and where the numbers of those to delete go.
 ///
@@ -143,7 +144,14 @@ impl DataSink for HardDelete {
             return Ok(0);
         };
         let runtime = context.runtime_env();
-        let append = tombstones(&self.store, &self.definition, &snapshot, &rows, runtime).await?;
-        Ok(snapshot.remove(&rows, append).await?)
+        let project = &self.definition.project;
+        let kind = EventType::HardDeleteCompleted;
+        let work = Recorded::silently(&self.store, project, kind, Some(&self.definition));
+        let outcome = match tombstones(&self.store, &self.definition, &snapshot, &rows, runtime).await {
+            Ok(append) => snapshot.remove(&rows, append).await,
+            Err(error) => Err(error),
+        };
+        work.end(kind, EventType::HardDeleteFailed, outcome.as_ref().copied()).await;
+        Ok(outcome?)
     }
 }

@@ -21,7 +21,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, col, lit};
 use datafusion::prelude::SessionContext;
 
-use super::table::View;
+use super::view::{Others, View};
 use super::{FeatureTable, FeatureVersions, Store, WriteScope};
 use crate::columns::FEATURE_VERSION;
 use crate::error::Result;
@@ -105,9 +105,15 @@ impl Store {
             FeatureVersions::All => None,
         };
         let (view, version) = match options.mode {
-            DeleteMode::Soft => {
-                (View { feature_version: version, sample_history: false, deleted: false }, None)
-            }
+            DeleteMode::Soft => (
+                View {
+                    feature_version: version,
+                    sample_history: false,
+                    deleted: false,
+                    others: Others::Hidden,
+                },
+                None,
+            ),
             DeleteMode::Hard => (View::HISTORY, version),
         };
         let stored = self.open(definition.key()).await?;

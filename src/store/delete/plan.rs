@@ -12,7 +12,7 @@ use super::hard::HardDelete;
 use super::soft::SoftDelete;
 use crate::columns::ROW_ORDER;
 use crate::error::{MetaxyError, Result};
-use crate::store::table::View;
+use crate::store::view::View;
 use crate::store::{FeatureTable, WriteScope};
 
 /// The plan of `DELETE FROM table` whose rows are those of `input`, a query over nothing but the table and what its

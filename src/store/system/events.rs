@@ -30,9 +30,6 @@ pub enum EventType {
     /// Rows were removed for good.
     HardDeleteCompleted,
     HardDeleteFailed,
-    /// All rows of a feature were removed.
-    DropCompleted,
-    DropFailed,
 }
 
 impl EventType {
@@ -48,8 +45,6 @@ impl EventType {
             Self::RebaseFailed => "rebase_failed",
             Self::HardDeleteCompleted => "hard_delete_completed",
             Self::HardDeleteFailed => "hard_delete_failed",
-            Self::DropCompleted => "drop_completed",
-            Self::DropFailed => "drop_failed",
         }
     }
 }

@@ -19,7 +19,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::error::DataFusionError;
 use futures::StreamExt;
 
-use super::{Append, Store};
+use super::{Append, Store, WriteTime};
 use crate::error::Result;
 use crate::model::FeatureKey;
 use crate::types::storable;
@@ -123,6 +123,7 @@ impl Store {
             None => rows,
         };
         let append = Append {
+            time: WriteTime::Kept,
             schema: rows.schema(),
             rows: futures::stream::iter([Ok(rows)]).boxed(),
             settings: self.settings(),

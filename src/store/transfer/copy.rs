@@ -15,15 +15,15 @@ use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
-use super::stored_rows;
+use super::{Recorded, stored_rows};
 use crate::columns::{
     CREATED_AT, DATA_VERSION, DELETED_AT, FEATURE_VERSION, MATERIALIZATION_ID, PROJECT_VERSION, PROVENANCE,
     UPDATED_AT, scalar_type,
 };
 use crate::error::{MetaxyError, Result};
 use crate::model::{FeatureDefinition, FeatureKey};
-use crate::store::table::View;
-use crate::store::{Append, FeatureTable, FeatureVersions, Store, WriteScope, WriteTime};
+use crate::store::view::{Others, View};
+use crate::store::{Append, EventType, FeatureTable, FeatureVersions, Store, WriteScope, WriteTime};
 use crate::types::storable;
 
 /// The columns that, with the ids, tell one row of a sample's history from another.
@@ -143,10 +143,15 @@ impl Store {
                 },
                 sample_history: options.sample_history,
                 deleted: true,
+                others: Others::Hidden,
             };
             let table = FeatureTable::new(Arc::clone(source), Arc::clone(&definition), Some(stored), view);
-            let rows = self.copy_feature(context, &definition, table, options).await?;
-            copied.push(CopiedFeature { feature: definition.key().clone(), rows });
+            let work =
+                Recorded::start(self, &definition.project, EventType::CopyStarted, Some(&definition)).await;
+            let outcome = self.copy_feature(context, &definition, table, options).await;
+            let rows = outcome.as_ref().copied();
+            work.end(EventType::CopyCompleted, EventType::CopyFailed, rows).await;
+            copied.push(CopiedFeature { feature: definition.key().clone(), rows: outcome? });
         }
         Ok(copied)
     }

@@ -2,7 +2,9 @@
 
 mod copy;
 mod rebase;
+mod recorded;
 mod stored;
 
 pub use copy::{CopiedFeature, CopyOptions, CopyProgress};
+pub(in crate::store) use recorded::Recorded;
 pub(in crate::store) use stored::stored_rows;
