@@ -1,10 +1,12 @@
 //! Turns `DELETE FROM feature` into a plan of our own, before anything of its condition is optimised away.
 
+use std::sync::Arc;
+
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::source_as_provider;
-use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
+use datafusion::logical_expr::{DmlStatement, LogicalPlan, LogicalPlanBuilder, WriteOp};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::error::MetaxyError;
@@ -37,7 +39,14 @@ impl AnalyzerRule for DeleteRows {
                     return Err(MetaxyError::Invalid(reason).into());
                 }
                 let options = WriteOptions::from_session(config)?;
-                let plan = deletion(table, table_name.clone(), input, &options.scope, options.write_key)?;
+                // TRUNCATE comes without rows.
+                let all = match op {
+                    WriteOp::Truncate => {
+                        LogicalPlanBuilder::scan(table_name.clone(), Arc::clone(target), None)?.build()?
+                    }
+                    _ => input.as_ref().clone(),
+                };
+                let plan = deletion(table, table_name.clone(), &all, &options.scope, options.write_key)?;
                 return Ok(Transformed::yes(plan));
             }
             Ok(Transformed::no(node))

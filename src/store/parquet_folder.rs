@@ -36,6 +36,8 @@ pub(crate) const STAGING: &str = "_staging";
 const DIGITS: usize = 20;
 /// Between a file's name and the number of deletes that it has been through.
 const GENERATION: &str = ".metaxy-";
+/// How often files are listed again because one of them has gone since.
+const LISTINGS: usize = 20;
 /// How many footers are read at the same time.
 const AT_ONCE: usize = 16;
 /// Bytes at the end of a file that are fetched at first, to have the footer in one request.
@@ -99,17 +101,46 @@ impl ParquetFolder {
 
     /// Lists the data files and reads their footers, as far as they are not known yet.
     pub(crate) async fn files(&self) -> Result<Files> {
+        for _ in 0..LISTINGS {
+            let (listed, superseded) = self.list().await?;
+            let footers = futures::stream::iter(listed.iter().cloned());
+            let read = footers.map(|meta| self.data_file(meta)).buffered(AT_ONCE).try_collect().await;
+            match read {
+                Ok(files) => return self.with_schema(files, superseded),
+                // A delete that has just put another file in the place of one of these?
+                Err(error) if !self.is_any_gone(&listed).await => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Err(self.error("", &format!("its files changed {LISTINGS} times while they were listed; try again")))
+    }
+
+    /// Whether the file is not there any more.
+    pub(crate) async fn is_gone(&self, path: &Path) -> bool {
+        matches!(self.objects.store.head(path).await, Err(object_store::Error::NotFound { .. }))
+    }
+
+    async fn is_any_gone(&self, files: &[ObjectMeta]) -> bool {
+        for file in files {
+            if self.is_gone(&file.location).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The data files in their order, and those that a delete has replaced.
+    async fn list(&self) -> Result<(Vec<ObjectMeta>, Vec<Path>)> {
         let listed = self.objects.store.list_with_delimiter(Some(&self.path)).await;
         let listed = listed.map_err(|error| self.error("", &error.to_string()))?;
         let mut found: Vec<ObjectMeta> = listed.objects.into_iter().filter(is_data).collect();
         let superseded = superseded(&found);
         found.retain(|meta| !superseded.contains(&meta.location));
         found.sort_by(|a, b| (a.last_modified, &a.location).cmp(&(b.last_modified, &b.location)));
-        let files: Vec<DataFile> = futures::stream::iter(found)
-            .map(|meta| self.data_file(meta))
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
+        Ok((found, superseded))
+    }
+
+    fn with_schema(&self, files: Vec<DataFile>, superseded: Vec<Path>) -> Result<Files> {
         let mut schema = Schema::empty();
         for file in &files {
             let merged = merge(&schema, file.footer.schema());

@@ -47,7 +47,13 @@ impl ParquetSnapshot {
     /// Writes the file without those rows; a file stays even if no row does, for its number and its write key.
     async fn rewrite(&self, file: &DataFile, gone: Vec<u64>) -> Result<()> {
         let objects = Arc::clone(&self.folder.objects.store);
-        let mut batches = read_back(objects, file.meta.location.clone()).await?;
+        let mut batches = match read_back(objects, file.meta.location.clone()).await {
+            Ok(batches) => batches,
+            Err(_) if self.folder.is_gone(&file.meta.location).await => {
+                return Err(removed_meanwhile(&self.feature));
+            }
+            Err(error) => return Err(error),
+        };
         let Some(first) = batches.next().await.transpose()? else { return Ok(()) };
         let schema = first.schema();
         let mut keep = remaining(gone);

@@ -167,6 +167,11 @@ fn executor_sessions_print_what_they_show() {
 }
 
 #[test]
+fn operation_sessions_print_what_they_show() {
+    run_page("docs/operations.md");
+}
+
+#[test]
 fn system_table_sessions_print_what_they_show() {
     run_page("docs/system_tables.md");
 }

@@ -36,7 +36,8 @@ fn store(tables: &Arc<MemoryStore>, specs: &[Value]) -> Arc<Store> {
     let definitions = specs.iter().map(|spec| {
         FeatureDefinition::declared(FeatureSpec::from_value(spec).unwrap(), "demo", Origin::Session)
     });
-    Arc::new(Store::new("dev", Arc::clone(tables) as _, settings(), definitions.collect()))
+    let store = Store::new("dev", Arc::clone(tables) as _, settings(), definitions.collect());
+    Arc::new(store.with_project("demo").unwrap())
 }
 
 /// Writes videos `a`, `b` and `c` with these versions of sound and picture.

@@ -13,7 +13,9 @@ const SECRET: &str = "fake-hunter2-secret";
 
 fn insert(id: &str) -> String {
     let id = id.replace('\'', "''");
-    format!("INSERT INTO video SELECT '{id}' AS id, named_struct('default', 'v') AS metaxy_provenance_by_field")
+    format!(
+        "INSERT INTO video SELECT '{id}' AS id, named_struct('default', 'v') AS metaxy_provenance_by_field"
+    )
 }
 
 #[test]
@@ -75,7 +77,16 @@ fn names_do_not_leave_the_store() {
             let session = project.session().await;
             query(&session, &insert("a")).await;
             let before = files_below(project.path());
-            for name in ["../video", "..", "video/../../x", "/etc/passwd", "a/../b", "video\u{0}", "C:\\x", "%2e%2e/x"] {
+            for name in [
+                "../video",
+                "..",
+                "video/../../x",
+                "/etc/passwd",
+                "a/../b",
+                "video\u{0}",
+                "C:\\x",
+                "%2e%2e/x",
+            ] {
                 for sql in [
                     format!("INSERT INTO \"{name}\" SELECT * FROM video"),
                     format!("DELETE FROM \"{name}\""),
@@ -102,7 +113,8 @@ fn values_are_values() {
         for kind in ["delta", "parquet"] {
             let project = Project::of_kind(kind, FEATURES, "", "");
             let session = project.session().await;
-            let hostile = ["' OR '1'='1", "'; DROP TABLE video; --", "a\"b`c", "%", "_", "\u{202e}x", "a\\nb"];
+            let hostile =
+                ["' OR '1'='1", "'; DROP TABLE video; --", "a\"b`c", "%", "_", "\u{202e}x", "a\\nb"];
             for id in hostile {
                 query(&session, &insert(id)).await;
             }

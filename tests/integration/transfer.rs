@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use datafusion::logical_expr::{col, lit};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_metaxy::config::{StoreConfig, StoreKind};
 use datafusion_metaxy::hash::{HashAlgorithm, HashSettings};
 use datafusion_metaxy::model::{FeatureDefinition, FeatureKey, FeatureSpec, FieldSpec, Origin};
@@ -194,7 +194,10 @@ fn a_rebase_keeps_what_was_computed() {
             // `b` has a data version of its own in one field.
             let increment =
                 old.resolve_update(&context, "video/crop", &IncrementOptions::default()).await.unwrap();
-            let context = SessionContext::new();
+            // DataFusion 55 takes names of different inputs for the same when it moves `column['member']`.
+            let mut config = SessionConfig::new();
+            config.options_mut().optimizer.enable_leaf_expression_pushdown = false;
+            let context = SessionContext::new_with_config(config);
             context.register_table("increment", increment.into_view()).unwrap();
             let computed = context
                 .sql(
