@@ -228,6 +228,8 @@ fn both_read_the_same_after_deletes_and_copies() {
         std::fs::write(&file, &with_copy).unwrap();
         sql("CALL copy.system.copy(from_store => 'dev')");
         std::fs::write(&file, with_copy.replace("store = \"dev\"", "store = \"copy\"")).unwrap();
+        // Definitions are not copied: they are pushed.
+        crate::python_system::metaxy(project.path(), &["push"]);
         project.compare_rows();
         project.compare_increments(&ALL).await;
         let version = project.csv("SELECT DISTINCT metaxy_feature_version FROM video__crop");

@@ -55,7 +55,7 @@ fn script(command: &str, folder: &Path, args: &[&str]) -> Value {
 }
 
 /// Python's own program in a project.
-fn metaxy(folder: &Path, args: &[&str]) -> String {
+pub fn metaxy(folder: &Path, args: &[&str]) -> String {
     let code = "import os, sys\nos.chdir(sys.argv[1])\nsys.argv = ['metaxy', *sys.argv[2:]]\n\
                 from metaxy.cli.app import main\nmain()";
     let output = start_python(&[&["-c", code, folder.to_str().unwrap()], args].concat());
