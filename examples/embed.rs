@@ -27,7 +27,8 @@ pub async fn main() -> Result<(), Box<dyn Error>> {
     let mut config = StoreConfig::new("media", StoreKind::Delta);
     config.root_path = Some(folder.path().display().to_string());
     config.hash_algorithm = Some("xxhash64".into());
-    let store = Arc::new(Store::from_config(&config, 16, features.into(), Warnings::default())?);
+    let store = Store::from_config(&config, 16, features.into(), Warnings::default())?;
+    let store = Arc::new(store.with_project("photos")?);
 
     let extension = Extension::from_stores([store])?;
     context.attach_metaxy(&extension).await?;

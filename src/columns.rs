@@ -28,10 +28,17 @@ pub const MATERIALIZATION_ID: &str = "metaxy_materialization_id";
 /// The outcome of an increment: `new`, `stale` or `orphaned`. Never stored.
 pub const INCREMENT: &str = "metaxy_increment";
 
+/// Why a sample is in an increment, in words; only where the increment is asked to explain itself. Never stored.
+pub const REASON: &str = "metaxy_reason";
+
 /// Hidden column of a stored table: orders rows that were written at the same time.
 ///
 /// File modification time, then file path, then row position, folded into one number.
 pub const ROW_ORDER: &str = "__metaxy_row_order";
+
+/// Hidden column of a feature's table: TRUE in rows that are live at an older feature version, of samples that have no
+/// row at the current one.
+pub(crate) const WAITING: &str = "__metaxy_waiting";
 
 /// Start of the names of hidden columns that hold one field's data version; see [`field_version`].
 const FIELD_VERSION: &str = "__metaxy_version_";

@@ -87,6 +87,20 @@ pub enum MetaxyError {
         /// Which column or rows, how many, with examples.
         reason: String,
     },
+    /// A write to a feature of another project.
+    #[error(
+        "Cannot write to feature {feature} from project '{project}' when the expected project is '{expected}'; \
+         set project = \"{project}\", or allow it: SET metaxy.allow_cross_project_writes = true in SQL, \
+         Store::allow_cross_project_writes in Rust"
+    )]
+    Project {
+        /// The feature's key.
+        feature: String,
+        /// The project that owns the feature.
+        project: String,
+        /// The project that the write belongs to.
+        expected: String,
+    },
     /// A statement or a call asks for something impossible.
     #[error("{0}")]
     Invalid(String),

@@ -33,7 +33,7 @@
 //! let crop = FeatureSpec::builder("video/crop").id_columns(["video_id"]).dep("video").build()?;
 //! let features = [video, crop].map(|spec| FeatureDefinition::declared(spec, "demo", Origin::Session));
 //! let settings = HashSettings::new(HashAlgorithm::XxHash64, 16)?;
-//! let store = Arc::new(Store::new("dev", Arc::new(MemoryStore::new()), settings, features.into()));
+//! let store = Arc::new(Store::new("dev", Arc::new(MemoryStore::new()), settings, features.into()).with_project("demo")?);
 //!
 //! let context = SessionContext::new();
 //! let videos = context
@@ -61,6 +61,7 @@
 //! | [`update`] | the increment, described once: parents, lineage, provenance, comparison; its native plan |
 //! | `operators` | physical operators beside DataFusion's: the latest row per id |
 //! | `memory` | the in-memory executor: the same increment over Arrow columns |
+//! | `review` | which orphaned samples merely wait for a parent, and why a sample is in an increment |
 //! | `engine` | from a description to the executor that runs it |
 //! | [`store`] | where metadata lives: the trait, Delta Lake, Parquet files, memory, fallbacks, reads and writes |
 //! | [`catalog`] | how SQL sees a store |
@@ -79,6 +80,7 @@ pub mod hash;
 mod memory;
 pub mod model;
 mod operators;
+mod review;
 pub mod session;
 pub mod store;
 mod types;

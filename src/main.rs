@@ -18,6 +18,10 @@ const STACK_BYTES: usize = 16 << 20;
 const GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    // Only for those who ask: what a user should hear is printed without it.
+    if std::env::var_os("RUST_LOG").is_some() {
+        env_logger::init();
+    }
     // The main thread's stack is the system's choice, so nothing runs on it.
     let thread = std::thread::Builder::new().name("metaxy-cli".to_owned()).stack_size(STACK_BYTES).spawn(run);
     match thread.map(std::thread::JoinHandle::join) {

@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf};
 use indexmap::IndexMap;
 
 use super::engine::VersioningEngine;
+use super::external::ExternalConfig;
 use super::secret::{LeftAlone, Secret, redact};
 use crate::error::{MetaxyError, Result};
 
@@ -29,7 +30,9 @@ pub struct Config {
     pub enable_map_datatype: bool,
     /// The keys of this crate, under `[ext.datafusion]`.
     pub datafusion: DataFusionConfig,
-    /// Keys only the Python package acts upon (`entrypoints`, `sync`, other `ext` tables, …).
+    /// What is said about features of other projects.
+    pub external: ExternalConfig,
+    /// Keys only the Python package acts upon (`entrypoints`, `theme`, other `ext` tables, …).
     pub python: LeftAlone,
     /// What a user should hear although the configuration can be used.
     pub warnings: Vec<String>,

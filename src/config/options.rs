@@ -8,8 +8,14 @@ use datafusion::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
 use super::engine::{EnginePreference, VersioningEngine};
 
 /// Names of all session options, without their prefix.
-pub const SESSION_OPTIONS: &[&str] =
-    &["engine", "materialization_id", "prefer_native", "strict_versions", "write_key"];
+pub const SESSION_OPTIONS: &[&str] = &[
+    "allow_cross_project_writes",
+    "engine",
+    "materialization_id",
+    "prefer_native",
+    "strict_versions",
+    "write_key",
+];
 
 /// What `SET metaxy.…` sets.
 ///
@@ -17,6 +23,8 @@ pub const SESSION_OPTIONS: &[&str] =
 /// the prompt turns on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetaxyOptions {
+    /// Whether features of other projects may be written.
+    pub allow_cross_project_writes: bool,
     /// Where increments are computed.
     pub engine: VersioningEngine,
     /// The caller's run id, stored with every row that is written; empty for none.
@@ -32,6 +40,7 @@ pub struct MetaxyOptions {
 impl Default for MetaxyOptions {
     fn default() -> Self {
         Self {
+            allow_cross_project_writes: false,
             engine: VersioningEngine::Auto,
             materialization_id: String::new(),
             prefer_native: None,
@@ -67,6 +76,9 @@ impl ExtensionOptions for MetaxyOptions {
 
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
         match key {
+            "allow_cross_project_writes" => {
+                self.allow_cross_project_writes = truth("allow_cross_project_writes", value)?;
+            }
             "engine" => match value.parse() {
                 Ok(engine) => self.engine = engine,
                 Err(_) => {
@@ -82,11 +94,7 @@ impl ExtensionOptions for MetaxyOptions {
                 _ => return config_err!("metaxy.prefer_native is {value:?}; it must be true or false"),
             },
             "materialization_id" => self.materialization_id = value.to_owned(),
-            "strict_versions" => match value.to_ascii_lowercase().as_str() {
-                "true" => self.strict_versions = true,
-                "false" => self.strict_versions = false,
-                _ => return config_err!("metaxy.strict_versions is {value:?}; it must be true or false"),
-            },
+            "strict_versions" => self.strict_versions = truth("strict_versions", value)?,
             "write_key" => self.write_key = value.to_owned(),
             _ => {
                 let known: Vec<String> =
@@ -105,6 +113,11 @@ impl ExtensionOptions for MetaxyOptions {
             description,
         };
         vec![
+            entry(
+                "allow_cross_project_writes",
+                self.allow_cross_project_writes.to_string(),
+                "Allow writes to features of other projects",
+            ),
             entry("engine", self.engine.to_string(), "Where increments are computed: auto, native or memory"),
             entry(
                 "materialization_id",
@@ -123,5 +136,13 @@ impl ExtensionOptions for MetaxyOptions {
             ),
             entry("write_key", self.write_key.clone(), "Key of the next write, which then happens only once"),
         ]
+    }
+}
+
+fn truth(key: &str, value: &str) -> Result<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => config_err!("metaxy.{key} is {value:?}; it must be true or false"),
     }
 }

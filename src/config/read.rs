@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 
 use super::{
     engine::VersioningEngine,
+    external::{ExternalConfig, read_selection},
     keys::names_below,
     model::{Config, DataFusionConfig, FallbackPolicy, StoreOverrides},
     options::SESSION_OPTIONS,
@@ -34,6 +35,7 @@ impl Config {
             auto_create_tables: false,
             enable_map_datatype: false,
             datafusion: DataFusionConfig::default(),
+            external: ExternalConfig::default(),
             python: LeftAlone::default(),
             warnings: Vec::new(),
         }
@@ -55,6 +57,13 @@ pub(super) fn read(root: &Node, folder: PathBuf) -> Result<Config> {
             "hash_truncation_length" => config.hash_truncation_length = read_length(&entry)?,
             "auto_create_tables" => config.auto_create_tables = entry.flag()?,
             "enable_map_datatype" => config.enable_map_datatype = entry.flag()?,
+            "sync" => config.external.sync = entry.flag()?,
+            "locked" => config.external.locked = entry.flag()?,
+            "metaxy_lock_path" => config.external.lock_path = Some(entry.text()?),
+            "extra_features" => {
+                let items = entry.items()?;
+                config.external.extra_features = items.iter().map(read_selection).collect::<Result<_>>()?;
+            }
             "ext" => read_plugins(&mut config, &entry)?,
             // Below: an entry of `ext` may speak of any store.
             "stores" => {}

@@ -25,7 +25,8 @@ fn error(toml: &str, env: &[(&str, &str)]) -> String {
 fn everything_at_once() {
     let config = load(
         "store = 'prod'\nproject = 'p-1'\nhash_truncation_length = 12\nauto_create_tables = true\n\
-         entrypoints = ['x']\nsync = false\ntheme = 'dark'\n\
+         entrypoints = ['x']\nsync = false\nlocked = true\nmetaxy_lock_path = 'l/up.lock'\n\
+         extra_features = [{projects = ['p']}, {keys = ['a/b', ['c', 'd']]}]\ntheme = 'dark'\n\
          [stores.prod]\ntype = 'delta'\n[stores.prod.config]\nroot_path = '${ROOT:-s3://b}/m'\nlayout = 'flat'\n\
          hash_algorithm = 'md5'\nfallback_stores = ['dev']\nversioning_engine = 'polars'\nprefer_native = true\n\
          delta_write_options = {max_workers = 4}\n\
@@ -42,8 +43,12 @@ fn everything_at_once() {
     assert_eq!((config.hash_truncation_length, config.auto_create_tables), (12, true));
     assert_eq!(config.datafusion.options["engine"], "memory");
     assert_eq!(config.datafusion.features, ["features/*.toml"]);
-    assert_eq!(config.python.0.keys().collect::<Vec<_>>(), ["entrypoints", "sync", "theme", "ext"]);
+    assert_eq!(config.python.0.keys().collect::<Vec<_>>(), ["entrypoints", "theme", "ext"]);
     assert_eq!(config.warnings, Vec::<String>::new());
+    assert!(config.external.locked && !config.external.sync);
+    assert_eq!(config.lock_file(), config.folder.join("l/up.lock"));
+    let keys = ["a/b".to_owned(), "c/d".to_owned()];
+    assert_eq!(config.external.extra_features[1].keys, keys);
 
     let store = config.default_store().unwrap();
     assert_eq!(store.require_root_path().unwrap(), "s3://b/m");
@@ -236,8 +241,25 @@ fn unknown_keys() {
 
 #[test]
 fn keys_of_python_alone_are_never_an_error() {
-    load("sync = 'x'\nlocked = 3\nextra_features = [{projects = ['p']}]\n[ext.dagster]\nx = []\n", &[])
-        .unwrap();
+    load("entrypoints = 3\ntheme = 1.5\n[ext.dagster]\nx = []\n", &[]).unwrap();
+}
+
+#[test]
+fn external_features() {
+    assert!(load("", &[]).unwrap().external.sync);
+    let config = load("", &[("METAXY_LOCKED", "yes"), ("METAXY_SYNC", "0")]).unwrap();
+    assert!(config.external.locked && !config.external.sync);
+    assert_eq!(config.lock_file(), config.folder.join("metaxy.lock"));
+    for (toml, expected) in [
+        ("sync = 'x'", "sync (line 1): must be true or false"),
+        ("extra_features = [{}]", "extra_features (line 1): names no features"),
+        ("extra_features = [{project = ['p']}]", "unknown key; did you mean \"projects\"?"),
+        ("extra_features = 'all'", "extra_features (line 1): must be a list"),
+        ("metaxy_lock_path = 3", "metaxy_lock_path (line 1): must be text"),
+    ] {
+        let message = error(toml, &[]);
+        assert!(message.contains(expected), "{toml}: {message}");
+    }
 }
 
 #[test]

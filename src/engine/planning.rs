@@ -100,6 +100,13 @@ impl Planner {
         Ok(plan.transform_up(|node| Ok(Transformed::yes(GroupWindowExec::in_place_of(node))))?.data)
     }
 
+    /// The session as it plans queries for themselves, beside the one that is planned here.
+    pub(super) fn aside(&self) -> SessionState {
+        SessionStateBuilder::new_from_existing(self.state.clone())
+            .with_physical_optimizer_rules(self.physical_rules.clone())
+            .build()
+    }
+
     /// The rows of a plan that meet a condition.
     pub(super) fn filtered(
         &self,

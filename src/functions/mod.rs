@@ -15,8 +15,7 @@ use datafusion::logical_expr::planner::{
 use datafusion::sql::sqlparser::ast::{ObjectName, TableFactor};
 
 use crate::session::Extension;
-use arguments::Arguments;
-pub(crate) use arguments::as_text;
+pub(crate) use arguments::{Arguments, as_text};
 
 /// Name of the function that gives an increment.
 pub(crate) const RESOLVE_UPDATE: &str = "resolve_update";

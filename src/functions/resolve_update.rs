@@ -17,7 +17,7 @@ use crate::config::options::MetaxyOptions;
 use crate::error::MetaxyError;
 use crate::model::FeatureKey;
 use crate::session::Extension;
-use crate::update::{IncrementInputs, IncrementOptions, increment};
+use crate::update::{IncrementInputs, IncrementOptions, Shard, increment};
 
 /// The parameters, in the order of positional arguments.
 pub(super) const PARAMETERS: &[&str] = &[
@@ -31,6 +31,9 @@ pub(super) const PARAMETERS: &[&str] = &[
     "store",
     "skip_comparison",
     "prefer_native",
+    "shard",
+    "include_pending",
+    "explain",
 ];
 
 pub(super) fn plan(
@@ -51,6 +54,9 @@ pub(super) fn plan(
     let mut increment_options = IncrementOptions {
         samples: samples(arguments, context)?,
         skip_comparison: arguments.flag("skip_comparison")?,
+        shard: shard(arguments)?,
+        include_pending: arguments.flag("include_pending")?,
+        explain: arguments.flag("explain")?,
         engine: engine(arguments)?,
         session,
         ..IncrementOptions::default()
@@ -81,6 +87,12 @@ fn engine(arguments: &Arguments) -> Result<EnginePreference> {
         None => None,
     };
     Ok(EnginePreference { engine, prefer_native })
+}
+
+fn shard(arguments: &Arguments) -> Result<Option<Shard>> {
+    let Some(text) = arguments.text("shard")? else { return Ok(None) };
+    let wrong = |error: MetaxyError| MetaxyError::Invalid(format!("resolve_update: {error}"));
+    Ok(Some(text.parse::<Shard>().map_err(wrong)?))
 }
 
 /// What the session says about executors.

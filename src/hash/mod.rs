@@ -5,9 +5,11 @@ mod aggregate;
 mod algorithm;
 mod function;
 mod hasher;
+mod shard;
 mod strings;
 
 pub use aggregate::metaxy_hash_agg;
 pub use algorithm::{HashAlgorithm, HashSettings};
 pub use function::{hash_expr, metaxy_hash};
 pub use hasher::{PartsHasher, SEPARATOR};
+pub(crate) use shard::{SHARD, asks_for_shard, shard_expr};

@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::provenance::Provenance;
 use super::rows::Row;
 use crate::columns::{DATA_VERSION, DATA_VERSION_BY_FIELD, PROVENANCE, PROVENANCE_BY_FIELD, VERSION_COLUMNS};
-use crate::update::internal::{self, DATA_VERSIONS, stored};
+use crate::update::internal::{self, DATA_VERSIONS, orphan_key, stored};
 use crate::update::version_type;
 
 /// The class of a row.
@@ -234,6 +234,9 @@ fn source(plan: &Plan, name: &str) -> Result<Source> {
         let input = plan.current()?;
         Some((input, plan.layouts[input].index_of(column)?))
     };
+    if let Some(key) = plan.description.keys.iter().find(|key| orphan_key(key) == name) {
+        return Ok(Source::Rows(in_current(key).into_iter().collect()));
+    }
     let overridden = plan.description.overridden && [DATA_VERSION, DATA_VERSION_BY_FIELD].contains(&name);
     if VERSION_COLUMNS.contains(&name) && !overridden {
         let by_field = ![PROVENANCE, DATA_VERSION].contains(&name);
@@ -284,6 +287,9 @@ impl Gather {
     }
 
     fn finish(self) -> Result<ArrayRef> {
+        if self.places.iter().all(|(array, _)| *array == 0) {
+            return Ok(new_null_array(self.arrays[0].data_type(), self.places.len()));
+        }
         let arrays: Vec<&dyn Array> = self.arrays.iter().map(AsRef::as_ref).collect();
         Ok(interleave(&arrays, &self.places)?)
     }

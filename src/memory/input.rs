@@ -23,10 +23,11 @@ use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 
+use crate::hash::SHARD;
 use crate::operators::{LatestColumns, LatestExec};
 
 /// Functions that give an answer for every row.
-const SAFE_FUNCTIONS: [&str; 4] = ["get_field", "named_struct", "coalesce", "metaxy_hash"];
+const SAFE_FUNCTIONS: [&str; 5] = ["get_field", "named_struct", "coalesce", "metaxy_hash", SHARD];
 
 /// One input of the executor.
 #[derive(Debug, Clone)]

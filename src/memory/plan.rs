@@ -7,7 +7,7 @@ use datafusion::common::{Result, internal_datafusion_err};
 
 use crate::columns::{DATA_VERSION, DATA_VERSION_BY_FIELD, INCREMENT, PROVENANCE, PROVENANCE_BY_FIELD};
 use crate::hash::HashSettings;
-use crate::update::internal::{self, DATA_VERSIONS, STALE, TARGET, stored};
+use crate::update::internal::{self, DATA_VERSIONS, STALE, TARGET, orphan_key, stored};
 use crate::update::{Description, FieldSource, Part, StoredRows};
 
 /// The columns that each input has to have for these columns of the increment, in the order of the inputs.
@@ -161,7 +161,7 @@ impl Plan {
         for (i, columns) in needed.into_iter().enumerate() {
             let is_kept = |column: &String| match description.expected.get(i) {
                 Some(_) => [DATA_VERSIONS, internal::DATA_VERSION].contains(&column.as_str()),
-                None => wanted.iter().any(|name| stored(name) == *column),
+                None => wanted.iter().any(|name| stored(name) == *column || *name == orphan_key(column)),
             };
             let kept = columns.iter().map(|c| wanted.contains(&c.as_str()) || is_kept(c)).collect();
             let mut layout = Layout { columns, kept, ..Layout::default() };

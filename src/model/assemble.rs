@@ -1,10 +1,10 @@
 //! Puts definitions together into a graph, and refuses those that don't fit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::definition::FeatureDefinition;
-use super::graph::{Entry, FeatureGraph, Resolved, Undefined};
+use super::definition::{FeatureDefinition, Origin};
+use super::graph::{Entry, FeatureGraph, Resolved, Unusable};
 use super::key::FeatureKey;
 use super::order::topological;
 use super::plan::{FeaturePlan, ParentPlan, comparison_columns};
@@ -27,6 +27,7 @@ impl FeatureGraph {
         }
         let mut graph = FeatureGraph {
             hash_length,
+            store: None,
             entries: Vec::with_capacity(order.len()),
             by_key: HashMap::new(),
             by_table: HashMap::new(),
@@ -48,7 +49,7 @@ impl FeatureGraph {
             versions::definition_version(&spec_version, &definition.schema, self.hash_length);
         let resolved = match self.parents(definition) {
             Ok(parents) => Ok(self.resolve(definition, parents)?),
-            Err(undefined) => Err(undefined),
+            Err(unusable) => Err(unusable),
         };
         let index = self.entries.len();
         self.by_key.insert(definition.key().clone(), index);
@@ -62,12 +63,12 @@ impl FeatureGraph {
         Ok(())
     }
 
-    fn parents(&self, definition: &FeatureDefinition) -> Result<Vec<ParentPlan>, Undefined> {
+    fn parents(&self, definition: &FeatureDefinition) -> Result<Vec<ParentPlan>, Unusable> {
         let deps = definition.spec.deps.iter();
         deps.map(|dep| {
             let parent =
                 self.by_key.get(&dep.feature).and_then(|index| self.entries.get(*index)).ok_or_else(
-                    || Undefined { child: definition.key().clone(), parent: dep.feature.clone() },
+                    || Unusable::Undefined { child: definition.key().clone(), parent: dep.feature.clone() },
                 )?;
             let resolved = parent.resolved.as_ref().map_err(Clone::clone)?;
             Ok(ParentPlan {
@@ -91,7 +92,11 @@ impl FeatureGraph {
             }
             let name = full_name(definition.key(), &field.key);
             let above = above.iter().map(String::as_str);
-            let version = versions::field_version(&name, &field.code_version, above, self.hash_length);
+            let told = definition.external.as_ref().and_then(|e| e.provenance_by_field.get(&field.key));
+            let version = match told {
+                Some(version) => version.clone(),
+                None => versions::field_version(&name, &field.code_version, above, self.hash_length),
+            };
             field_versions.push((field.key.clone(), version));
         }
         let plan = FeaturePlan {
@@ -104,9 +109,20 @@ impl FeatureGraph {
         Ok(Resolved { plan, field_versions })
     }
 
+    /// A project that has features here is these features; what a store remembers beside them has been removed.
+    /// Features of other projects that are only expected count for none.
     fn hash_projects(&mut self) {
+        let is_expected = |entry: &&Entry| entry.definition.external.is_some();
+        let is_local =
+            |entry: &&Entry| !is_expected(entry) && !matches!(entry.definition.origin, Origin::Store(_));
+        let local: HashSet<&str> =
+            self.entries.iter().filter(is_local).map(|entry| entry.definition.project.as_str()).collect();
         let mut projects: BTreeMap<&str, BTreeMap<&FeatureKey, &str>> = BTreeMap::new();
         for entry in &self.entries {
+            let removed = local.contains(entry.definition.project.as_str()) && !is_local(&entry);
+            if removed || is_expected(&entry) {
+                continue;
+            }
             let features = projects.entry(&entry.definition.project).or_default();
             features.insert(entry.definition.key(), &entry.definition_version);
         }
@@ -150,9 +166,7 @@ fn unique(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        FeatureDep, FeatureSpec, FeatureSpecBuilder, FieldKey, FieldSpec, FieldsMapping, Origin,
-    };
+    use crate::model::{FeatureDep, FeatureSpec, FeatureSpecBuilder, FieldKey, FieldSpec, FieldsMapping};
 
     fn key(text: &str) -> FeatureKey {
         FeatureKey::parse(text).unwrap()
@@ -258,6 +272,27 @@ mod tests {
     }
 
     #[test]
+    fn features_that_were_taken_out_of_a_project_count_no_longer() {
+        let declare = |feature: &str, project: &str, origin: Origin| {
+            FeatureDefinition::declared(spec(feature).build().unwrap(), project, origin)
+        };
+        let stored = || Origin::Store("dev".to_owned());
+        let version = |definitions: Vec<FeatureDefinition>, project: &str| {
+            FeatureGraph::new(definitions, 64).unwrap().project_version(project).unwrap()
+        };
+        let local = || declare("a", "demo", Origin::Session);
+        let with_removed = vec![local(), declare("b", "demo", stored()), declare("c", "other", stored())];
+        assert_eq!(version(with_removed.clone(), "demo"), version(vec![local()], "demo"));
+        assert_eq!(version(with_removed, "other"), version(vec![declare("c", "other", stored())], "other"));
+        let expected = FeatureDefinition {
+            external: Some(crate::model::External::default()),
+            ..declare("d", "demo", Origin::Session)
+        };
+        assert_eq!(version(vec![local(), expected.clone()], "demo"), version(vec![local()], "demo"));
+        assert_eq!(version(vec![expected], "demo"), "empty");
+    }
+
+    #[test]
     fn golden_feature_versions() {
         let graph = example();
         for (feature, version) in [
@@ -284,6 +319,7 @@ mod tests {
             project: "demo".to_owned(),
             class_path: "features.Page".to_owned(),
             origin: Origin::Store("dev".to_owned()),
+            external: None,
         };
         let graph = FeatureGraph::new([text, page].map(define), 16).unwrap();
         let field = |feature: &str, field: &str| {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
+use super::external::External;
 use super::key::FeatureKey;
 use super::spec::FeatureSpec;
 
@@ -21,6 +22,8 @@ pub struct FeatureDefinition {
     pub class_path: String,
     /// Where the definition was found, for messages.
     pub origin: Origin,
+    /// Set for a feature of another project of which this is only what is expected.
+    pub external: Option<External>,
 }
 
 /// Where a definition was found.
@@ -57,7 +60,26 @@ impl FeatureDefinition {
             "required": spec.id_columns,
         });
         let class_path = format!("datafusion_metaxy.{}", spec.table_name());
-        FeatureDefinition { spec, schema, project: project.into(), class_path, origin }
+        FeatureDefinition { spec, schema, project: project.into(), class_path, origin, external: None }
+    }
+
+    /// What is expected of a feature of another project: a stand-in for the definition that the store has.
+    pub fn external(
+        spec: FeatureSpec,
+        project: impl Into<String>,
+        external: External,
+        origin: Origin,
+    ) -> Self {
+        // Neither is known before the store is asked.
+        let (schema, class_path) = (json!({}), String::new());
+        FeatureDefinition {
+            spec,
+            schema,
+            project: project.into(),
+            class_path,
+            origin,
+            external: Some(external),
+        }
     }
 
     /// The feature's key.

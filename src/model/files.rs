@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::definition::{FeatureDefinition, Origin};
+use super::external;
 use super::key::check_project_name;
 use super::read::{Node, Step, Wrong};
 use super::spec::{FeatureSpec, stated_key};
@@ -37,9 +38,12 @@ fn read_file(path: &Path, text: &str, project: &str) -> Result<Vec<FeatureDefini
         let reason = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
         fault(error.span().map(|span| line_at(text, span.start)), reason)
     })?;
-    read_table(table, |spec, project_of_file| {
-        let project = project_of_file.unwrap_or(project);
-        FeatureDefinition::declared(spec, project, Origin::File(path.to_owned()))
+    read_table(table, |spec, project_of_file, declared| {
+        let origin = Origin::File(path.to_owned());
+        match declared {
+            Some(declared) => FeatureDefinition::external(spec, declared.project, declared.external, origin),
+            None => FeatureDefinition::declared(spec, project_of_file.unwrap_or(project), origin),
+        }
     })
     .map_err(|(feature, wrong)| {
         let feature = feature.map_or(String::new(), |feature| format!("feature {feature}: "));
@@ -52,19 +56,26 @@ type Fault = (Option<String>, Wrong);
 
 fn read_table(
     table: toml::Table,
-    define: impl Fn(FeatureSpec, Option<&str>) -> FeatureDefinition,
+    define: impl Fn(FeatureSpec, Option<&str>, Option<external::Declared>) -> FeatureDefinition,
 ) -> Result<Vec<FeatureDefinition>, Fault> {
     let outside = |wrong: Wrong| (None, wrong);
     let mut file = to_json(toml::Value::Table(table)).map_err(outside)?;
     // The file's own key, not a member of a spec at the top level.
     let project = file.as_object_mut().and_then(|file| file.shift_remove("project"));
     let project = project.as_ref().map(read_project).transpose().map_err(outside)?;
+    let is_single = file.get("key").is_some();
     let read = |node: &Node<'_>| {
-        let spec = FeatureSpec::from_node(node).map_err(|wrong| (stated_key(node.value()), wrong))?;
-        Ok(define(spec, project))
+        let fault = |wrong| (stated_key(node.value()), wrong);
+        let Some((rest, declared)) = external::read(node, project.filter(|_| is_single)).map_err(fault)?
+        else {
+            return Ok(define(FeatureSpec::from_node(node).map_err(fault)?, project, None));
+        };
+        let spec = FeatureSpec::from_node(&node.with(&rest)).map_err(fault)?;
+        declared.external.check(&spec).map_err(|wrong| fault(wrong.within(node.path())))?;
+        Ok(define(spec, project, Some(declared)))
     };
     let root = Node::root(&file);
-    if file.get("key").is_some() {
+    if is_single {
         return Ok(vec![read(&root)?]);
     }
     root.only(&["feature"]).map_err(|wrong| {
@@ -89,7 +100,7 @@ fn read_project(value: &Value) -> Result<&str, Wrong> {
 }
 
 /// The same data as JSON, which specs are read from; dates become text.
-fn to_json(value: toml::Value) -> Result<Value, Wrong> {
+pub(super) fn to_json(value: toml::Value) -> Result<Value, Wrong> {
     Ok(match value {
         toml::Value::String(text) => Value::String(text),
         toml::Value::Integer(number) => Value::from(number),
@@ -144,6 +155,7 @@ fn line_at(text: &str, position: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::OnMismatch;
 
     const FILE: &str = r#"
 [[feature]]
@@ -183,6 +195,43 @@ filters = ["video_size > 1"]
         let found = read("project = \"mine\"\nkey = \"a\"\nid_columns = [\"x\"]\ndeps = [\"b\"]").unwrap();
         assert_eq!((found[0].key().to_string(), found[0].project.as_str()), ("a".to_owned(), "mine"));
         assert!(read("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn external_features() {
+        let text = "[[feature]]\nkey = \"up/a\"\nid_columns = [\"x\"]\nexternal = true\nproject = \"up\"\n\
+                    fields = [\"f\", \"g/h\"]\nprovenance_by_field = { f = \"1\", \"g/h\" = \"2\" }\n\
+                    on_version_mismatch = \"error\"\n";
+        let found = read(text).unwrap();
+        let external = found[0].external.as_ref().unwrap();
+        assert_eq!((found[0].project.as_str(), found[0].spec.fields.len()), ("up", 2));
+        assert_eq!(external.on_version_mismatch, OnMismatch::Error);
+        assert_eq!(external.provenance_by_field.values().collect::<Vec<_>>(), ["1", "2"]);
+        for (old, new, message) in [
+            ("project = \"up\"\n", "", "line 1: feature up/a: feature[0]: key `project` is missing"),
+            ("\"up\"\n", "\"a b\"\n", "line 5: feature up/a: feature[0].project: invalid key"),
+            (
+                "{ f =",
+                "{ e =",
+                "line 7: feature up/a: feature[0].provenance_by_field.e: the feature has no such",
+            ),
+            (
+                "\"error\"",
+                "\"stop\"",
+                "line 8: feature up/a: feature[0].on_version_mismatch: expected \"warn\"",
+            ),
+            ("external = true", "external = false", "line 4: feature up/a: feature[0].external: write true"),
+            (
+                "external = true\n",
+                "",
+                "line 4: feature up/a: feature[0].project: only an external feature has this",
+            ),
+        ] {
+            let error = read(&text.replace(old, new)).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
+        let single = read(&text.replace("[[feature]]\n", "")).unwrap();
+        assert_eq!((single[0].project.as_str(), single[0].external.is_some()), ("up", true));
     }
 
     #[test]

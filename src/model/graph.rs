@@ -14,6 +14,8 @@ use crate::error::{MetaxyError, Result};
 #[derive(Debug, Clone)]
 pub struct FeatureGraph {
     pub(super) hash_length: usize,
+    /// The store in which definitions were looked for, for messages.
+    pub(super) store: Option<String>,
     /// Parents before children.
     pub(super) entries: Vec<Entry>,
     pub(super) by_key: HashMap<FeatureKey, usize>,
@@ -27,7 +29,7 @@ pub(super) struct Entry {
     pub(super) definition: Arc<FeatureDefinition>,
     pub(super) spec_version: String,
     pub(super) definition_version: String,
-    pub(super) resolved: Result<Resolved, Undefined>,
+    pub(super) resolved: Result<Resolved, Unusable>,
 }
 
 /// What can be said of a feature whose ancestors are all defined.
@@ -37,14 +39,36 @@ pub(super) struct Resolved {
     pub(super) field_versions: Vec<(FieldKey, String)>,
 }
 
-/// A feature, perhaps further up, with a parent that isn't defined.
+/// Why nothing can be computed for a feature.
 #[derive(Debug, Clone)]
-pub(super) struct Undefined {
-    pub(super) child: FeatureKey,
-    pub(super) parent: FeatureKey,
+pub(super) enum Unusable {
+    /// A feature, perhaps further up, has a parent that isn't defined.
+    Undefined { child: FeatureKey, parent: FeatureKey },
+    /// A feature, perhaps further up, is not what it was expected to be.
+    Unexpected { reason: String },
 }
 
 impl FeatureGraph {
+    /// This graph, as that of a store whose definitions are among it.
+    pub(crate) fn in_store(mut self, name: &str) -> Self {
+        self.store = Some(name.to_owned());
+        self
+    }
+
+    /// This graph without the use of some features and of what depends on them, and why.
+    pub(crate) fn refusing(mut self, mut reasons: HashMap<FeatureKey, String>) -> Self {
+        for entry in &mut self.entries {
+            let key = entry.definition.key();
+            let mut above = entry.definition.spec.deps.iter().map(|dep| &dep.feature);
+            let reason = reasons.get(key).or_else(|| above.find_map(|parent| reasons.get(parent))).cloned();
+            if let Some(reason) = reason {
+                entry.resolved = Err(Unusable::Unexpected { reason: reason.clone() });
+                reasons.insert(key.clone(), reason);
+            }
+        }
+        self
+    }
+
     /// The definition of this feature, if there is one.
     pub fn get(&self, key: &FeatureKey) -> Option<&Arc<FeatureDefinition>> {
         self.by_key.get(key).and_then(|index| self.entries.get(*index)).map(|entry| &entry.definition)
@@ -117,6 +141,11 @@ impl FeatureGraph {
         })
     }
 
+    /// The versions of all fields. Errors as for [`FeatureGraph::plan`].
+    pub fn field_versions(&self, key: &FeatureKey) -> Result<&[(FieldKey, String)]> {
+        Ok(&self.resolved(key)?.field_versions)
+    }
+
     /// Changes with the feature's own spec. An error if the feature is unknown.
     pub fn spec_version(&self, key: &FeatureKey) -> Result<String> {
         Ok(self.entry(key)?.spec_version.clone())
@@ -154,11 +183,20 @@ impl FeatureGraph {
     }
 
     fn resolved(&self, key: &FeatureKey) -> Result<&Resolved> {
-        self.entry(key)?.resolved.as_ref().map_err(|Undefined { child, parent }| {
-            let below = if child == key { String::new() } else { format!(" (above feature {key})") };
-            MetaxyError::Graph(format!(
-                "feature {child}{below} depends on {parent}, which is not defined; define it or push its project"
-            ))
+        self.entry(key)?.resolved.as_ref().map_err(|unusable| match unusable {
+            Unusable::Undefined { child, parent } => {
+                let below = if child == key { String::new() } else { format!(" (above feature {key})") };
+                let place = self.store.as_ref().map_or_else(String::new, |store| {
+                    format!(" in the feature files or in store {store}")
+                });
+                MetaxyError::Graph(format!(
+                    "feature {child}{below} depends on {parent}, which is not defined{place}; define it or push its \
+                     project"
+                ))
+            }
+            Unusable::Unexpected { reason } => {
+                MetaxyError::Graph(format!("feature {key} can't be used: {reason}"))
+            }
         })
     }
 
@@ -259,6 +297,17 @@ mod tests {
         assert!(graph.definition_version(&key("c")).is_ok() && graph.spec_version(&key("c")).is_ok());
         assert!(graph.plan(&key("d")).is_ok());
         assert!(graph.field_version(&key("d"), &FieldKey::parse("x").unwrap()).is_err());
+    }
+
+    #[test]
+    fn what_is_refused_takes_its_children_along() {
+        let graph = graph([spec("a"), spec("b").dep("a"), spec("c").dep("b"), spec("d")]).unwrap();
+        let graph = graph.refusing(HashMap::from([(key("a"), "no".to_owned())]));
+        for feature in ["a", "b", "c"] {
+            let error = graph.feature_version(&key(feature)).unwrap_err().to_string();
+            assert_eq!(error, format!("feature graph: feature {feature} can't be used: no"));
+        }
+        assert!(graph.feature_version(&key("d")).is_ok() && graph.lookup("a").is_ok());
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::error::{MetaxyError, Result};
 /// First part of the keys of system tables.
 const SYSTEM: &str = "metaxy-system";
 
+/// The project of features and writers when none is configured.
+pub const DEFAULT_PROJECT: &str = "default";
+
 /// The key of a feature, such as `video/crop`; cheap to clone, ordered by its parts.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FeatureKey(Arc<[String]>);

@@ -3,10 +3,12 @@
 mod assemble;
 mod builder;
 mod definition;
+mod external;
 mod files;
 mod graph;
 mod key;
 mod lineage;
+mod lock;
 mod mapping;
 mod order;
 mod plan;
@@ -21,13 +23,15 @@ mod versions;
 
 pub use builder::{FeatureDepBuilder, FeatureSpecBuilder, FieldSpecBuilder};
 pub use definition::{FeatureDefinition, Origin};
+pub use external::{External, OnMismatch};
 pub use files::load_feature_files;
 pub use graph::FeatureGraph;
-pub use key::{FeatureKey, FieldKey, check_project_name};
+pub use key::{DEFAULT_PROJECT, FeatureKey, FieldKey, check_project_name};
 pub use lineage::Lineage;
+pub use lock::{LockChange, LockFile, LockedFeature};
 pub use mapping::FieldsMapping;
 pub use plan::{FeaturePlan, FieldPlan, ParentField, ParentPlan};
-pub use python_json::python_json;
+pub use python_json::{python_json, python_json_in_order};
 pub use spec::{
     ALL_FIELDS, DEFAULT_CODE_VERSION, FeatureDep, FeatureSpec, FieldDep, FieldDeps, FieldSelection, FieldSpec,
 };

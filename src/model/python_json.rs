@@ -8,11 +8,18 @@ use serde_json::{Number, Value};
 /// beyond 64 bits are the exception: a [`Value`] doesn't hold them.
 pub fn python_json(value: &Value) -> String {
     let mut out = String::new();
-    write_value(value, &mut out);
+    write_value(value, true, &mut out);
     out
 }
 
-fn write_value(value: &Value, out: &mut String) {
+/// As [`python_json`] with keys in their own order: `json.dumps(value)`, as the Python package stores definitions.
+pub fn python_json_in_order(value: &Value) -> String {
+    let mut out = String::new();
+    write_value(value, false, &mut out);
+    out
+}
+
+fn write_value(value: &Value, sorted: bool, out: &mut String) {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(true) => out.push_str("true"),
@@ -25,14 +32,16 @@ fn write_value(value: &Value, out: &mut String) {
                 if i > 0 {
                     out.push_str(", ");
                 }
-                write_value(item, out);
+                write_value(item, sorted, out);
             }
             out.push(']');
         }
         Value::Object(map) => {
-            // Python compares code points; the bytes of UTF-8 sort the same way.
             let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_by_key(|(key, _)| *key);
+            if sorted {
+                // Python compares code points; the bytes of UTF-8 sort the same way.
+                entries.sort_by_key(|(key, _)| *key);
+            }
             out.push('{');
             for (i, (key, item)) in entries.into_iter().enumerate() {
                 if i > 0 {
@@ -40,7 +49,7 @@ fn write_value(value: &Value, out: &mut String) {
                 }
                 write_string(key, out);
                 out.push_str(": ");
-                write_value(item, out);
+                write_value(item, sorted, out);
             }
             out.push('}');
         }
@@ -123,6 +132,8 @@ mod tests {
             dumps(r#"{"b":[1,null,true],"a":{},"B":[]}"#),
             r#"{"B": [], "a": {}, "b": [1, null, true]}"#
         );
+        let value = serde_json::from_str(r#"{"b":{"z":"ä","y":1.0},"a":[]}"#).unwrap();
+        assert_eq!(python_json_in_order(&value), r#"{"b": {"z": "\u00e4", "y": 1.0}, "a": []}"#);
     }
 
     #[test]

@@ -71,6 +71,11 @@ impl<'a> Node<'a> {
         Node { value, path: Vec::new() }
     }
 
+    /// Another value that stands in the place of this one.
+    pub(super) fn with<'b>(&self, value: &'b Value) -> Node<'b> {
+        Node { value, path: self.path.clone() }
+    }
+
     pub(super) fn value(&self) -> &'a Value {
         self.value
     }

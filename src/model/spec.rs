@@ -18,7 +18,7 @@ pub const DEFAULT_CODE_VERSION: &str = "__metaxy_initial__";
 pub const ALL_FIELDS: &str = "__METAXY_ALL_DEP__";
 
 /// What a feature is: the same model that the Python package stores as JSON.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeatureSpec {
     /// The feature's key.
     pub key: FeatureKey,
@@ -35,7 +35,7 @@ pub struct FeatureSpec {
 }
 
 /// One parent of a feature and what is done to its rows: filters and selection use names after the renames.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeatureDep {
     /// The parent's key.
     pub feature: FeatureKey,

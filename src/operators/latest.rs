@@ -46,6 +46,8 @@ pub struct LatestColumns {
     pub deleted_at: Option<usize>,
     /// What decides between rows of one time.
     pub row_order: Option<usize>,
+    /// TRUE in rows that count only where an id has no others, however late they are.
+    pub behind: Option<usize>,
     /// The columns to give out, in order.
     pub output: Vec<usize>,
 }
@@ -368,8 +370,8 @@ impl Latest {
     }
 }
 
-/// `coalesce(deleted_at, updated_at)` of each row in microseconds, NULL as the smallest number; `None` when no row has
-/// a time.
+/// `coalesce(deleted_at, updated_at)` of each row in microseconds, NULL as the smallest number, and rows that are behind
+/// others before the times of all others; `None` when no row has a time.
 pub(crate) fn latest_times(batch: &RecordBatch, columns: &LatestColumns) -> Result<Option<Vec<i64>>> {
     let mut times: Option<Vec<i64>> = None;
     for index in [columns.updated_at, columns.deleted_at].into_iter().flatten() {
@@ -390,5 +392,16 @@ pub(crate) fn latest_times(batch: &RecordBatch, columns: &LatestColumns) -> Resu
             }
         }
     }
+    if let Some(index) = columns.behind {
+        let behind = batch.column(index).as_boolean();
+        let times = times.get_or_insert_with(|| vec![i64::MIN; batch.num_rows()]);
+        for (row, time) in times.iter_mut().enumerate() {
+            let clamped = (*time).clamp(-FAR, FAR);
+            *time = if behind.value(row) { clamped - 2 * FAR } else { clamped };
+        }
+    }
     Ok(times)
 }
+
+/// Microseconds from which on a time is as good as any other: some 70,000 years.
+const FAR: i64 = 1 << 61;

@@ -8,6 +8,7 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::SessionContext;
 
 use super::Extension;
+use super::delete_rule::DeleteRows;
 use super::insert_rule::InsertByName;
 use crate::catalog::StoreCatalog;
 use crate::engine::ExecuteIncrements;
@@ -72,6 +73,7 @@ pub(super) fn attach(context: &SessionContext, extension: &Arc<Extension>) -> Re
         context.register_udaf(metaxy_hash_agg().as_ref().clone());
         context.add_optimizer_rule(Arc::new(execute_increments(extension)));
         context.add_analyzer_rule(Arc::new(InsertByName));
+        context.add_analyzer_rule(Arc::new(DeleteRows));
     }
     Ok(())
 }
@@ -95,5 +97,6 @@ impl SessionStateBuilderExt for SessionStateBuilder {
         self.aggregate_functions().get_or_insert_default().push(metaxy_hash_agg());
         self.with_optimizer_rule(Arc::new(execute_increments(extension)))
             .with_analyzer_rule(Arc::new(InsertByName))
+            .with_analyzer_rule(Arc::new(DeleteRows))
     }
 }

@@ -1,18 +1,18 @@
 //! The stores of a configuration, opened when they are first used.
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use indexmap::IndexMap;
 
-use crate::config::{Config, StoreConfig, StoreKind, check_fallbacks, options::MetaxyOptions};
+use crate::config::{
+    Config, FeatureSelection, StoreConfig, StoreKind, check_fallbacks, options::MetaxyOptions,
+};
 use crate::error::{MetaxyError, Result};
-use crate::model::{FeatureDefinition, FeatureKey, load_feature_files};
-use crate::store::{OpenStores, Store, Warnings};
+use crate::model::{DEFAULT_PROJECT, FeatureDefinition, FeatureKey, load_feature_files};
+use crate::store::{Expectations, LockOptions, OpenStores, Store, Warnings};
 use crate::update::IncrementInputs;
-
-/// Project of features whose configuration names none.
-const DEFAULT_PROJECT: &str = "default";
 
 /// The stores that a session sees, and what planning needs to know of them.
 ///
@@ -25,6 +25,10 @@ pub struct Extension {
     configs: IndexMap<String, StoreConfig>,
     hash_length: usize,
     definitions: Vec<FeatureDefinition>,
+    /// The project that writes belong to.
+    project: Option<String>,
+    expectations: Arc<Expectations>,
+    extra_features: Vec<FeatureSelection>,
     options: MetaxyOptions,
     stores: Mutex<HashMap<String, Arc<Store>>>,
     inputs: RwLock<HashMap<InputsKey, Opened>>,
@@ -80,6 +84,9 @@ impl Extension {
             configs: config.stores.clone(),
             hash_length: config.hash_truncation_length,
             definitions,
+            project: config.project.clone(),
+            expectations: Arc::new(Expectations::from_config(config, &warnings)?),
+            extra_features: config.external.extra_features.clone(),
             options,
             stores: Mutex::default(),
             inputs: RwLock::default(),
@@ -114,6 +121,9 @@ impl Extension {
             configs,
             hash_length: stores[0].settings().length,
             definitions: Vec::new(),
+            project: None,
+            expectations: Arc::default(),
+            extra_features: Vec::new(),
             options: MetaxyOptions::default(),
             stores: Mutex::new(stores.into_iter().collect()),
             inputs: RwLock::default(),
@@ -126,6 +136,35 @@ impl Extension {
     /// The name of the default store.
     pub fn default_store(&self) -> &str {
         &self.default_store
+    }
+
+    /// The project of the configuration, if it names one.
+    pub fn project(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+
+    /// Where the lock file is, or would be; `None` without a configuration.
+    pub(crate) fn lock_file(&self) -> Option<PathBuf> {
+        self.expectations.path().map(Path::to_owned)
+    }
+
+    /// What the configuration says about lock files.
+    pub(crate) fn lock_options(&self) -> LockOptions {
+        LockOptions { project: self.project.clone(), extra_features: self.extra_features.clone() }
+    }
+
+    /// Reads the lock file again, and with it the features of the stores that are in use.
+    ///
+    /// # Errors
+    /// A lock file or a store that can't be read.
+    pub(crate) async fn relock(&self) -> Result<()> {
+        self.expectations.reload()?;
+        let stores: Vec<Arc<Store>> =
+            self.stores.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for store in stores.into_iter().filter(|store| store.known_graph().is_some()) {
+            store.refresh().await?;
+        }
+        Ok(())
     }
 
     /// Defaults of the session options.
@@ -164,10 +203,14 @@ impl Extension {
         }
         let config = self.config(name)?;
         check_fallbacks(&self.configs, name, self.hash_length)?;
-        let store =
+        let mut store =
             Store::from_config(config, self.hash_length, self.definitions.clone(), self.warnings.clone())?;
+        if let Some(project) = &self.project {
+            store = store.with_project(project)?;
+        }
         let opener: Weak<dyn OpenStores> = Weak::<Self>::clone(&self.me);
-        let store = Arc::new(store.with_opener(opener));
+        let store = store.with_opener(opener).with_expectations(Arc::clone(&self.expectations));
+        let store = Arc::new(store);
         stores.insert(name.to_owned(), Arc::clone(&store));
         Ok(store)
     }

@@ -22,15 +22,16 @@ use datafusion::sql::sqlparser::dialect::dialect_from_str;
 
 use super::Extension;
 use super::attach::attach;
+use super::call;
 use super::calls::resolve_calls;
 use super::insert::{self, Target};
 use super::statement::{MetaxyStatement, parse};
 use super::views::{Definition, Views, created_view};
+use super::written::check_projects;
 use crate::catalog::{FEATURES_SCHEMA, HISTORY_SCHEMA};
 use crate::config::Config;
 use crate::config::options::MetaxyOptions;
 use crate::error::{MetaxyError, Result};
-use crate::functions::is_our_function;
 use crate::store::FeatureTable;
 
 const IS_NO_TABLE: &str = "is a feature; DROP removes only tables and views of this session";
@@ -252,15 +253,12 @@ impl MetaxySession {
     }
 
     async fn plan_statement(&self, statement: Statement) -> Result<LogicalPlan> {
+        let config = self.context.copied_config();
+        check_projects(&self.extension, &statement, config.options()).await?;
         match statement {
-            Statement::Statement(statement) => match *statement {
-                SqlStatement::Insert(insert) => match self.insert_target(&insert).await? {
-                    Some(target) => self.plan_insert(target, insert).await,
-                    None => {
-                        self.plan_plain(Statement::Statement(Box::new(SqlStatement::Insert(insert)))).await
-                    }
-                },
-                other => self.plan_plain(Statement::Statement(Box::new(other))).await,
+            Statement::Statement(statement) => match self.plan_ours(&statement).await? {
+                Some(plan) => Ok(plan),
+                None => self.plan_plain(Statement::Statement(statement)).await,
             },
             Statement::Explain(explain) => self.plan_explain(explain).await,
             Statement::Reset(ResetStatement::Variable(name))
@@ -269,6 +267,18 @@ impl MetaxySession {
                 self.reset(&name.to_string().to_ascii_lowercase())
             }
             other => self.plan_plain(other).await,
+        }
+    }
+
+    /// The plan of a statement that DataFusion can't plan as it is meant, or `None` when it can.
+    async fn plan_ours(&self, statement: &SqlStatement) -> Result<Option<LogicalPlan>> {
+        match statement {
+            SqlStatement::Insert(insert) => match self.insert_target(insert).await? {
+                Some(target) => self.plan_insert(target, insert.clone()).await.map(Some),
+                None => Ok(None),
+            },
+            SqlStatement::Call(function) => call::plan(self, function.clone()).map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -292,13 +302,11 @@ impl MetaxySession {
         insert::plan(target, &insert.columns, source).await
     }
 
-    /// An INSERT into a feature is explained as it would run.
+    /// A statement of ours is explained as it would run.
     async fn plan_explain(&self, explain: ExplainStatement) -> Result<LogicalPlan> {
         if let Statement::Statement(inner) = explain.statement.as_ref()
-            && let SqlStatement::Insert(insert) = inner.as_ref()
-            && let Some(target) = self.insert_target(insert).await?
+            && let Some(plan) = self.plan_ours(inner).await?
         {
-            let plan = self.plan_insert(target, insert.clone()).await?;
             return Ok(LogicalPlanBuilder::from(plan)
                 .explain(explain.options.verbose, explain.options.analyze)?
                 .build()?);
@@ -385,78 +393,9 @@ impl MetaxySession {
             && is_store_schema(&name.schema)
             && self.extension.store(&name.catalog).is_ok_and(|store| store.has_fallbacks())
     }
-
-    /// Says what is wrong with a table that a failed statement names, where that is the cause.
-    async fn explained(&self, error: MetaxyError, statement: &Statement) -> MetaxyError {
-        let state = self.context.state();
-        let Ok(references) = state.resolve_table_references(statement) else {
-            return error;
-        };
-        let text = error.to_string();
-        let catalog = &state.config_options().catalog;
-        for reference in references {
-            // Function calls are among the references, too.
-            if is_our_function(reference.table()) && reference.schema().is_none() {
-                continue;
-            }
-            let resolved = reference.clone().resolve(&catalog.default_catalog, &catalog.default_schema);
-            let not_found = text.contains(&format!("table '{resolved}' not found"));
-            let Some(provider) = self.context.catalog(&resolved.catalog) else {
-                return match self.extension.store(&resolved.catalog) {
-                    Err(cause) => cause,
-                    Ok(_) => error,
-                };
-            };
-            let Some(schema) = provider.schema(&resolved.schema) else { continue };
-            match schema.table(&resolved.table).await {
-                Err(cause) if not_found => return cause.into(),
-                Ok(Some(table)) => {
-                    if let Some(table) = table.downcast_ref::<FeatureTable>()
-                        && !table.exists()
-                    {
-                        return table.not_found();
-                    }
-                }
-                Ok(None) if not_found && is_store_schema(&resolved.schema) => {
-                    if let Some(hint) = self.suggestion(&resolved).await {
-                        return hint;
-                    }
-                }
-                _ => {}
-            }
-        }
-        error
-    }
-
-    async fn suggestion(&self, table: &ResolvedTableReference) -> Option<MetaxyError> {
-        let name: &str = &table.table;
-        let graph = self.extension.store(&table.catalog).ok()?.graph().await.ok()?;
-        // What can't be a feature's name, a file's for example, was not meant as one.
-        crate::model::FeatureKey::parse(&name.replace("__", "/")).ok()?;
-        match graph.lookup(name) {
-            Err(error @ MetaxyError::UnknownFeature { .. }) => {
-                Some(self.elsewhere(&table.catalog, name).unwrap_or(error))
-            }
-            _ => None,
-        }
-    }
-
-    /// The same feature in another store, if one of those in use has it.
-    fn elsewhere(&self, store: &str, table: &str) -> Option<MetaxyError> {
-        let other = self.extension.store_names().filter(|name| *name != store).find(|name| {
-            let graph = self.extension.store(name).ok().and_then(|store| store.known_graph());
-            graph.is_some_and(|graph| graph.lookup(table).is_ok())
-        })?;
-        Some(MetaxyError::UnknownFeature {
-            feature: table.to_owned(),
-            reason: format!(
-                "store {other} has it: use {other}.{FEATURES_SCHEMA}.{table} or USE STORE {other}"
-            ),
-        })
-    }
 }
 
-fn is_store_schema(schema: &str) -> bool {
+pub(super) fn is_store_schema(schema: &str) -> bool {
     schema == FEATURES_SCHEMA || schema == HISTORY_SCHEMA
 }
 
@@ -467,11 +406,14 @@ fn nothing() -> Result<LogicalPlan> {
     }))
 }
 
+/// Whether the plan uses up a write key: it appends rows to a feature.
 fn writes_feature(plan: &LogicalPlan) -> bool {
-    let LogicalPlan::Dml(DmlStatement { op: WriteOp::Insert(_), target, .. }) = plan else {
+    let LogicalPlan::Dml(DmlStatement { op: WriteOp::Insert(_) | WriteOp::Delete, target, .. }) = plan else {
         return false;
     };
-    source_as_provider(target).is_ok_and(|provider| provider.downcast_ref::<FeatureTable>().is_some())
+    source_as_provider(target).is_ok_and(|provider| {
+        provider.downcast_ref::<FeatureTable>().is_some_and(FeatureTable::is_appended_to)
+    })
 }
 
 /// A feature that was never written can be planned with, but reading it is an error.

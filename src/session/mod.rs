@@ -1,13 +1,17 @@
 //! Stores in a DataFusion session: attaching them, and the statement layer in front of `SessionContext::sql`.
 
 mod attach;
+mod call;
 mod calls;
+mod delete_rule;
 mod extension;
 mod insert;
 mod insert_rule;
 mod metaxy_session;
+mod missing;
 mod statement;
 mod views;
+mod written;
 
 pub use attach::{SessionContextExt, SessionStateBuilderExt};
 pub use extension::{DescribedStore, Extension};

@@ -9,12 +9,13 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use deltalake::kernel::Metadata;
+use deltalake::kernel::{LogicalFileView, Metadata};
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 
+use super::delta_remove::DeltaSnapshot;
 use super::location::Location;
 use super::row_order::{FILE_COLUMN, FileRanks, RowOrderExec, in_order};
-use super::{Append, MetadataStore, RecordedSettings, StoredTable};
+use super::{Append, MetadataStore, RecordedSettings, StoredTable, TableSnapshot};
 use crate::columns::{PROVENANCE, ROW_ORDER};
 use crate::config::StoreConfig;
 use crate::error::{MetaxyError, Result};
@@ -26,7 +27,7 @@ pub(crate) const ALGORITHM_PROPERTY: &str = "metaxy.hash_algorithm";
 pub(crate) const LENGTH_PROPERTY: &str = "metaxy.hash_truncation_length";
 
 /// Feature tables as Delta tables in a folder.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DeltaStore {
     pub(crate) location: Location,
     storage_options: HashMap<String, String>,
@@ -108,6 +109,10 @@ impl MetadataStore for DeltaStore {
         Ok(Some(StoredTable { provider: Arc::new(provider), recorded, sample_version }))
     }
 
+    async fn snapshot(&self, feature: &FeatureKey) -> Result<Option<Arc<dyn TableSnapshot>>> {
+        Ok(DeltaSnapshot::open(self, feature).await?.map(|snapshot| Arc::new(snapshot) as _))
+    }
+
     async fn append(&self, feature: &FeatureKey, rows: Append) -> Result<u64> {
         super::delta_commit::append(self, feature, rows).await
     }
@@ -115,17 +120,24 @@ impl MetadataStore for DeltaStore {
 
 /// All rows of a Delta table, with their row order as a last column.
 #[derive(Debug)]
-struct DeltaRows {
+pub(crate) struct DeltaRows {
     table: DeltaTable,
     schema: SchemaRef,
+    /// Whether scans read the version that was opened instead of the latest one.
+    pinned: bool,
 }
 
 impl DeltaRows {
-    async fn try_new(table: DeltaTable) -> DataFusionResult<Self> {
+    pub(crate) async fn try_new(table: DeltaTable) -> DataFusionResult<Self> {
         let rows = table.table_provider().await?;
         let mut fields: Vec<_> = rows.schema().fields().iter().cloned().collect();
         fields.push(Arc::new(Field::new(ROW_ORDER, DataType::UInt64, false)));
-        Ok(Self { table, schema: Arc::new(Schema::new(fields)) })
+        Ok(Self { table, schema: Arc::new(Schema::new(fields)), pinned: false })
+    }
+
+    /// These rows as they were when the table was opened.
+    pub(crate) fn pinned(self) -> Self {
+        Self { pinned: true, ..self }
     }
 }
 
@@ -156,7 +168,9 @@ impl TableProvider for DeltaRows {
         limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let mut table = self.table.clone();
-        table.update_state().await?;
+        if !self.pinned {
+            table.update_state().await?;
+        }
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let projection = projection.unwrap_or(&all);
         let order = self.schema.fields().len() - 1;
@@ -195,19 +209,16 @@ fn supported(rows: &dyn TableProvider, filters: &[Expr]) -> DataFusionResult<Vec
         .collect())
 }
 
-/// Ranks the files by modification time, then path, under the names that the scan reports.
+/// The files in the order of their rank: by modification time, then path.
+pub(crate) fn ranked_files(table: &DeltaTable) -> DataFusionResult<Vec<LogicalFileView>> {
+    let mut files: Vec<LogicalFileView> = table.snapshot()?.log_data().iter().collect();
+    files.sort_by_cached_key(|file| (file.modification_time(), file.path().into_owned()));
+    Ok(files)
+}
+
+/// Ranks of the files, under the names that the scan reports.
 fn file_ranks(table: &DeltaTable) -> DataFusionResult<FileRanks> {
-    let mut files: Vec<(i64, String)> = table
-        .snapshot()?
-        .log_data()
-        .iter()
-        .map(|file| (file.modification_time(), file.path().into_owned()))
-        .collect();
-    files.sort();
     let root = table.table_url().as_str().trim_end_matches('/').to_owned();
-    Ok(files
-        .into_iter()
-        .enumerate()
-        .map(|(rank, (_, path))| (format!("{root}/{path}"), rank as u64))
-        .collect())
+    let files = ranked_files(table)?;
+    Ok(files.iter().zip(0..).map(|(file, rank)| (format!("{root}/{}", file.path()), rank)).collect())
 }

@@ -26,13 +26,13 @@ use crate::hash::HashSettings;
 use crate::model::FeatureKey;
 
 /// How often a commit is tried against other writers before giving up.
-const ATTEMPTS: u32 = 100;
+pub(crate) const ATTEMPTS: u32 = 100;
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Appends rows to the feature's table in one commit, creating it or adding columns as needed.
 pub(crate) async fn append(store: &DeltaStore, feature: &FeatureKey, rows: Append) -> Result<u64> {
-    let Append { schema, rows, settings, id_columns, write_key } = rows;
+    let Append { schema, rows, settings, id_columns, write_key, time } = rows;
     let commit = Commit { store, feature, settings, write_key };
     let table = store.load(feature).await?;
     if let Some(table) = &table
@@ -50,10 +50,11 @@ pub(crate) async fn append(store: &DeltaStore, feature: &FeatureKey, rows: Appen
     };
     let files = log_store.object_store(None);
     let check = || store.location.check_writable(feature);
-    let outcome = match Stage::write(files, schema, id_columns, later_than(latest), rows, &check).await {
-        Ok(stage) => commit.run(stage, log_store).await,
-        Err(error) => Err(error),
-    };
+    let outcome =
+        match Stage::write(files, schema, id_columns, (time, later_than(latest)), rows, &check).await {
+            Ok(stage) => commit.run(stage, log_store).await,
+            Err(error) => Err(error),
+        };
     if outcome.is_err() {
         store.location.tidy(&store.location.table_path(feature));
     }
@@ -88,7 +89,7 @@ impl Commit<'_> {
                     Err(error) => return self.give_up(stage, error).await,
                 }
                 match times::latest_time(table).await {
-                    Ok(Some(latest)) if stage.time().timestamp_micros() <= latest => {
+                    Ok(Some(latest)) if stage.is_too_early(latest) => {
                         stage = stage.restamp(later_than(Some(latest))).await?;
                     }
                     Ok(_) => {}
@@ -142,14 +143,16 @@ impl Commit<'_> {
 
     async fn create(&self, stage: &Stage, log_store: &LogStoreRef) -> Result<(), Failure> {
         let schema = to_delta(stage.schema()).map_err(|reason| Failure::Final(self.refused(reason)))?;
+        let settings = [
+            (ALGORITHM_PROPERTY, Some(self.settings.algorithm.to_string())),
+            (LENGTH_PROPERTY, Some(self.settings.length.to_string())),
+        ];
         CreateBuilder::new()
             .with_log_store(log_store.clone())
             .with_columns(schema.fields().cloned())
             .with_raise_if_key_not_exists(false)
-            .with_configuration([
-                (ALGORITHM_PROPERTY, Some(self.settings.algorithm.to_string())),
-                (LENGTH_PROPERTY, Some(self.settings.length.to_string())),
-            ])
+            // System tables have no versions of samples.
+            .with_configuration(settings.into_iter().filter(|_| !self.feature.is_system()))
             .with_actions(stage.files().iter().cloned().map(Action::Add))
             .with_commit_properties(self.properties())
             .await

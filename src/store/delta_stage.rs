@@ -18,6 +18,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use super::WriteTime;
 use super::stamp::{read_back, stamped};
 use crate::columns::SYSTEM_COLUMNS;
 use crate::error::Result;
@@ -35,6 +36,7 @@ pub(crate) struct Stage {
     files: Vec<Add>,
     rows: u64,
     time: DateTime<Utc>,
+    column: WriteTime,
 }
 
 impl Stage {
@@ -43,11 +45,11 @@ impl Stage {
         store: Arc<dyn ObjectStore>,
         schema: SchemaRef,
         id_columns: Vec<String>,
-        time: DateTime<Utc>,
+        (column, time): (WriteTime, DateTime<Utc>),
         mut rows: BoxStream<'static, Result<RecordBatch>>,
         before: &(dyn Fn() -> Result<()> + Sync),
     ) -> Result<Self> {
-        let mut stage = Self { store, schema, id_columns, files: Vec::new(), rows: 0, time };
+        let mut stage = Self { store, schema, id_columns, files: Vec::new(), rows: 0, time, column };
         let mut writer: Option<DeltaWriter> = None;
         loop {
             let written = match rows.next().await {
@@ -56,7 +58,7 @@ impl Stage {
                 Some(Ok(batch)) if batch.num_rows() == 0 => continue,
                 Some(Ok(batch)) => {
                     stage.rows += batch.num_rows() as u64;
-                    let batch = stamped(&batch, stage.time.timestamp_micros())?;
+                    let batch = stamped(&batch, stage.column, stage.time.timestamp_micros())?;
                     if writer.is_none() {
                         before()?;
                     }
@@ -81,9 +83,9 @@ impl Stage {
         self.rows
     }
 
-    /// The `metaxy_updated_at` of the staged rows.
-    pub(crate) fn time(&self) -> DateTime<Utc> {
-        self.time
+    /// Whether the staged rows have to be stamped again to be later than this time.
+    pub(crate) fn is_too_early(&self, latest: i64) -> bool {
+        self.column != WriteTime::Kept && self.time.timestamp_micros() <= latest
     }
 
     /// The staged files as log entries.
@@ -96,7 +98,7 @@ impl Stage {
         &self.schema
     }
 
-    /// Writes the staged rows again with a later `metaxy_updated_at`; the query that made them is not run again.
+    /// Writes the staged rows again with a later time; the query that made them is not run again.
     pub(crate) async fn restamp(self, time: DateTime<Utc>) -> Result<Self> {
         let files = self.files.clone();
         let store = Arc::clone(&self.store);
@@ -108,7 +110,7 @@ impl Stage {
             Arc::clone(&self.store),
             Arc::clone(&self.schema),
             self.id_columns.clone(),
-            time,
+            (self.column, time),
             rows,
             &|| Ok(()),
         )

@@ -1,5 +1,6 @@
 //! A store as its users see it: features by key, with reading, writing and increments.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use datafusion::arrow::array::{AsArray, StringArray};
@@ -10,10 +11,11 @@ use datafusion::logical_expr::{LogicalPlan, col, ident, lit};
 use datafusion::optimizer::OptimizerRule;
 use datafusion::prelude::SessionContext;
 
+use super::external::Expectations;
 use super::fallback::Fallbacks;
+use super::past::PastDefinitions;
 use super::search::{Search, Wanted, search};
-use super::system::{FEATURE_VERSIONS, definitions};
-use super::table::View;
+use super::view::{Others, View};
 use super::{
     DeltaStore, FeatureTable, FeatureVersions, MemoryStore, MetadataStore, ParquetStore, ReadOptions,
     StoredTable, Warnings,
@@ -30,16 +32,23 @@ use crate::update::{IncrementInputs, IncrementOptions, StoreEngine, increment};
 /// A named store with the features that are known in it.
 ///
 /// Definitions given by the caller come first; those that were pushed to the store fill in the rest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Store {
     name: String,
     pub(super) backend: Arc<dyn MetadataStore>,
     settings: HashSettings,
     definitions: Vec<FeatureDefinition>,
-    graph: RwLock<Option<Arc<FeatureGraph>>>,
+    expectations: Arc<Expectations>,
+    graph: Arc<RwLock<Option<Arc<FeatureGraph>>>>,
     warnings: Warnings,
     preference: EnginePreference,
     pub(super) fallbacks: Fallbacks,
+    /// The project that writes belong to, if one is set.
+    pub(super) project: Option<String>,
+    /// Whether this handle may write to features of other projects.
+    pub(super) cross_project: bool,
+    /// Whether the user has heard that no project is set.
+    pub(super) told_of_project: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -55,10 +64,14 @@ impl Store {
             backend,
             settings,
             definitions,
-            graph: RwLock::new(None),
+            expectations: Arc::default(),
+            graph: Arc::default(),
             warnings: Warnings::default(),
             preference: EnginePreference::default(),
             fallbacks: Fallbacks::default(),
+            project: None,
+            cross_project: false,
+            told_of_project: Arc::default(),
         }
     }
 
@@ -108,6 +121,31 @@ impl Store {
             EnginePreference { engine: config.versioning_engine, prefer_native: config.prefer_native };
         let store = Self::new(&config.name, backend, settings, definitions).with_engine(preference);
         Ok(Self { warnings, fallbacks, ..store })
+    }
+
+    /// Makes these the definitions that the store works with.
+    pub(super) fn set_graph(&mut self, graph: Arc<RwLock<Option<Arc<FeatureGraph>>>>) {
+        self.graph = graph;
+    }
+
+    /// The features that its user declares, whatever was pushed to the store: one's own, and external ones.
+    pub(super) fn all_declared(&self) -> &[FeatureDefinition] {
+        &self.definitions
+    }
+
+    /// The features that its user declares as the owner of them.
+    pub(super) fn declared(&self) -> impl Iterator<Item = &FeatureDefinition> {
+        self.definitions.iter().filter(|feature| feature.external.is_none())
+    }
+
+    pub(super) fn expectations(&self) -> &Expectations {
+        &self.expectations
+    }
+
+    /// This store with what its user expects of features of other projects.
+    pub(crate) fn with_expectations(mut self, expectations: Arc<Expectations>) -> Self {
+        self.expectations = expectations;
+        self
     }
 
     pub(super) fn warnings(&self) -> &Warnings {
@@ -160,14 +198,7 @@ impl Store {
     /// # Errors
     /// As [`graph`](Self::graph).
     pub async fn refresh(&self) -> Result<Arc<FeatureGraph>> {
-        let mut skipped = Vec::new();
-        let pushed = definitions(&self.name, self.backend.as_ref(), &mut skipped).await?;
-        for message in skipped {
-            self.warnings.push(message);
-        }
-        let mut all = self.definitions.clone();
-        all.extend(pushed.into_iter().filter(|p| self.definitions.iter().all(|own| own.key() != p.key())));
-        let graph = Arc::new(FeatureGraph::new(all, self.settings.length)?);
+        let graph = Arc::new(self.known_features(self.pushed_definitions().await?)?);
         *self.graph.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&graph));
         Ok(graph)
     }
@@ -235,14 +266,6 @@ impl Store {
         Ok(FeatureTable::new(own, feature, stored, view).found_by(search))
     }
 
-    /// The store's record of pushed definitions, if there is one.
-    ///
-    /// # Errors
-    /// The table can't be opened.
-    pub async fn feature_versions(&self) -> Result<Option<Arc<dyn TableProvider>>> {
-        Ok(self.backend.open(&FeatureKey::parse(FEATURE_VERSIONS)?).await?.map(|table| table.provider))
-    }
-
     /// Rows of a feature: by default the latest live one of each sample at the current feature version.
     ///
     /// # Errors
@@ -262,6 +285,7 @@ impl Store {
             },
             sample_history: options.sample_history,
             deleted: options.deleted,
+            others: Others::Hidden,
         };
         let table = self.table(&definition, view).await?;
         if !table.exists() {
@@ -341,10 +365,12 @@ impl Store {
         let graph = self.graph().await?;
         let plan = graph.plan(feature)?;
         let mut parents: Vec<Option<Arc<dyn TableProvider>>> = Vec::new();
+        let mut standing = Vec::new();
         let mut fallbacks = Vec::new();
         for (index, parent) in plan.parents.iter().enumerate() {
             if samples {
                 parents.push(None);
+                standing.push(None);
                 fallbacks.push(None);
                 continue;
             }
@@ -358,8 +384,11 @@ impl Store {
                 _ => table.even_without_rows(),
             };
             if let Some(table) = table {
-                parents.push(Some(Arc::new(table.with_versions(plan.parent_struct_keys(index)))));
+                let table = table.with_versions(plan.parent_struct_keys(index));
+                standing.push(table.standing());
+                parents.push(Some(Arc::new(table)));
             } else if parent.dep.optional {
+                standing.push(None);
                 parents.push(None);
             } else {
                 return Err(MetaxyError::FeatureNotFound {
@@ -370,6 +399,8 @@ impl Store {
             }
         }
         let current = self.own_table(&plan.feature).await?;
+        let own = current.standing();
+        let past: Arc<dyn TableProvider> = Arc::new(PastDefinitions::new(Arc::clone(self)));
         let current = current.exists().then(|| Arc::new(current) as Arc<dyn TableProvider>);
         let engine = StoreEngine {
             store: self.name.clone(),
@@ -377,7 +408,17 @@ impl Store {
             compute: self.backend.compute_engine(),
             preference: self.preference,
         };
-        Ok(IncrementInputs { plan, settings: self.settings, parents, fallbacks, current, engine })
+        Ok(IncrementInputs {
+            plan,
+            settings: self.settings,
+            parents,
+            standing,
+            fallbacks,
+            current,
+            own,
+            past: Some(past),
+            engine,
+        })
     }
 
     pub(crate) fn not_found(&self, feature: &FeatureKey) -> MetaxyError {

@@ -14,7 +14,7 @@ use crate::model::FeatureKey;
 const PROBES: usize = 3;
 
 /// The root of a store whose tables are folders.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Location {
     store: String,
     root: Url,

@@ -17,8 +17,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::TryStreamExt;
 
 use super::delta_schema::merge;
+use super::remove::{removed_meanwhile, without};
 use super::stamp::stamped;
-use super::{Append, MetadataStore, RecordedSettings, StoredTable};
+use super::{Append, MetadataStore, RecordedSettings, StoredTable, TableSnapshot, WriteTime};
 use crate::columns::{DELETED_AT, ROW_ORDER, UPDATED_AT};
 use crate::error::{MetaxyError, Result};
 use crate::hash::HashSettings;
@@ -42,6 +43,8 @@ impl Tables {
 
 #[derive(Debug, Clone)]
 struct Table {
+    /// Changes with every removal: the numbers of rows do, too.
+    removals: u64,
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
     settings: HashSettings,
@@ -73,12 +76,10 @@ impl MetadataStore for MemoryStore {
         let Some(table) = self.tables.lock().get(feature).cloned() else {
             return Ok(None);
         };
-        let mut fields: Vec<_> = table.schema.fields().iter().cloned().collect();
-        fields.push(Arc::new(Field::new(ROW_ORDER, DataType::UInt64, false)));
         let rows = MemoryRows {
             tables: Arc::clone(&self.tables),
             feature: feature.clone(),
-            schema: Arc::new(Schema::new(fields)),
+            schema: table.numbered_schema(),
         };
         Ok(Some(StoredTable {
             provider: Arc::new(rows),
@@ -88,6 +89,16 @@ impl MetadataStore for MemoryStore {
             }),
             sample_version: None,
         }))
+    }
+
+    async fn snapshot(&self, feature: &FeatureKey) -> Result<Option<Arc<dyn TableSnapshot>>> {
+        let Some(table) = self.tables.lock().get(feature).cloned() else {
+            return Ok(None);
+        };
+        let schema = table.numbered_schema();
+        let rows = MemTable::try_new(Arc::clone(&schema), vec![numbered(&table.batches, &schema)?])?;
+        let (tables, feature) = (Arc::clone(&self.tables), feature.clone());
+        Ok(Some(Arc::new(MemorySnapshot { tables, feature, table, rows: Arc::new(rows) })))
     }
 
     async fn append(&self, feature: &FeatureKey, rows: Append) -> Result<u64> {
@@ -106,30 +117,96 @@ impl MetadataStore for MemoryStore {
         if known(&tables, &rows.write_key) {
             return Ok(0);
         }
-        let refuse = |reason| MetaxyError::Write { feature: feature.to_string(), reason };
         let mut table = match tables.get(feature) {
-            Some(table) => {
-                let mut table = table.clone();
-                if let Some(merged) = merge(&table.schema, &rows.schema).map_err(refuse)? {
-                    table.schema = Arc::new(merged);
-                }
-                table
-            }
+            Some(table) => table.clone(),
             None => Table {
+                removals: 0,
                 schema: Arc::clone(&rows.schema),
                 batches: Vec::new(),
                 settings: rows.settings,
                 write_keys: HashSet::new(),
             },
         };
-        let latest = table.batches.iter().flat_map(times).max();
-        let time = latest.map_or(i64::MIN, |t| t + 1).max(Utc::now().timestamp_micros());
-        for batch in &batches {
-            table.batches.push(stamped(batch, time)?);
-        }
+        table.add(feature, &rows.schema, &batches, rows.time)?;
         table.write_keys.extend(rows.write_key);
         tables.insert(feature.clone(), table);
         Ok(count as u64)
+    }
+}
+
+impl Table {
+    /// Adds rows under one time, and the columns that the table lacks.
+    fn add(
+        &mut self,
+        feature: &FeatureKey,
+        schema: &Schema,
+        batches: &[RecordBatch],
+        column: WriteTime,
+    ) -> Result<()> {
+        let refuse = |reason| MetaxyError::Write { feature: feature.to_string(), reason };
+        if let Some(merged) = merge(&self.schema, schema).map_err(refuse)? {
+            self.schema = Arc::new(merged);
+        }
+        let latest = self.batches.iter().flat_map(times).max();
+        let time = latest.map_or(i64::MIN, |t| t + 1).max(Utc::now().timestamp_micros());
+        for batch in batches {
+            self.batches.push(stamped(batch, column, time)?);
+        }
+        Ok(())
+    }
+
+    /// Columns, with the row order as the last one.
+    fn numbered_schema(&self) -> SchemaRef {
+        let mut fields: Vec<_> = self.schema.fields().iter().cloned().collect();
+        fields.push(Arc::new(Field::new(ROW_ORDER, DataType::UInt64, false)));
+        Arc::new(Schema::new(fields))
+    }
+}
+
+/// A table at one moment.
+#[derive(Debug)]
+struct MemorySnapshot {
+    tables: Arc<Tables>,
+    feature: FeatureKey,
+    table: Table,
+    rows: Arc<MemTable>,
+}
+
+#[async_trait]
+impl TableSnapshot for MemorySnapshot {
+    fn rows(&self) -> Arc<dyn TableProvider> {
+        Arc::clone(&self.rows) as _
+    }
+
+    async fn remove(&self, rows: &[u64], append: Option<Append>) -> Result<u64> {
+        let added = match append {
+            Some(append) => {
+                Some((append.schema, append.time, append.rows.try_collect::<Vec<RecordBatch>>().await?))
+            }
+            None => None,
+        };
+        let mut tables = self.tables.lock();
+        let Some(mut table) =
+            tables.get(&self.feature).filter(|t| t.removals == self.table.removals).cloned()
+        else {
+            return Err(removed_meanwhile(&self.feature));
+        };
+        let mut start = 0_u64;
+        for batch in &mut table.batches {
+            let end = start + batch.num_rows() as u64;
+            let gone = &rows[rows.partition_point(|&r| r < start)..rows.partition_point(|&r| r < end)];
+            if !gone.is_empty() {
+                *batch = without(batch, gone.iter().map(|row| row - start))?;
+            }
+            start = end;
+        }
+        table.batches.retain(|batch| batch.num_rows() > 0);
+        table.removals += 1;
+        if let Some((schema, time, batches)) = added {
+            table.add(&self.feature, &schema, &batches, time)?;
+        }
+        tables.insert(self.feature.clone(), table);
+        Ok(rows.len() as u64)
     }
 }
 
@@ -145,19 +222,24 @@ struct MemoryRows {
 impl MemoryRows {
     fn batches(&self) -> Result<Vec<RecordBatch>> {
         let batches = self.tables.lock().get(&self.feature).map(|table| table.batches.clone());
-        let columns = Schema::new(self.schema.fields()[..self.schema.fields().len() - 1].to_vec());
-        let mut next = 0_u64;
-        let mut numbered = Vec::new();
-        for batch in batches.iter().flatten() {
-            let mut arrays = widen(batch, &columns)?;
-            let end = next + batch.num_rows() as u64;
-            arrays.push(Arc::new(UInt64Array::from_iter_values(next..end)));
-            next = end;
-            let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays);
-            numbered.push(batch.map_err(DataFusionError::from)?);
-        }
-        Ok(numbered)
+        numbered(&batches.unwrap_or_default(), &self.schema)
     }
+}
+
+/// The rows in the columns of `schema`, of which the last is their number.
+fn numbered(batches: &[RecordBatch], schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
+    let columns = Schema::new(schema.fields()[..schema.fields().len() - 1].to_vec());
+    let mut next = 0_u64;
+    let mut numbered = Vec::new();
+    for batch in batches {
+        let mut arrays = widen(batch, &columns)?;
+        let end = next + batch.num_rows() as u64;
+        arrays.push(Arc::new(UInt64Array::from_iter_values(next..end)));
+        next = end;
+        let batch = RecordBatch::try_new(Arc::clone(schema), arrays);
+        numbered.push(batch.map_err(DataFusionError::from)?);
+    }
+    Ok(numbered)
 }
 
 #[async_trait]

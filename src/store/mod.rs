@@ -1,33 +1,47 @@
 //! Where metadata lives: the trait that every kind of store implements, and the stores.
 
+mod buffered;
 mod check;
+mod delete;
 mod delta;
 mod delta_commit;
+mod delta_remove;
 mod delta_schema;
 mod delta_stage;
+mod external;
 mod fallback;
 mod handle;
+mod kept;
 mod location;
+mod lock;
 mod memory;
 mod parquet;
 mod parquet_commit;
 mod parquet_damage;
 mod parquet_folder;
 mod parquet_footer;
+mod parquet_remove;
 mod parquet_scan;
 mod parquet_stage;
+mod past;
 mod prepare;
+mod project;
 mod read;
+mod remove;
 mod resolution;
 mod row_order;
 mod search;
+mod snapshot;
 mod stamp;
 mod system;
 mod table;
 mod times;
+mod transfer;
 mod versions;
+mod view;
 mod warnings;
 mod write;
+mod write_many;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -38,19 +52,28 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use futures::stream::BoxStream;
 
-use crate::error::Result;
+use crate::error::{MetaxyError, Result};
 use crate::hash::HashSettings;
 use crate::model::FeatureKey;
 
+pub use buffered::{BufferOptions, BufferedWriter, Unwritten, UnwrittenRows};
+pub(crate) use delete::deletion;
+pub use delete::{DeleteMode, DeleteOptions};
 pub use delta::DeltaStore;
+pub(crate) use external::Expectations;
 pub(crate) use fallback::OpenStores;
 pub use handle::Store;
+pub use lock::LockOptions;
 pub use memory::MemoryStore;
 pub use parquet::ParquetStore;
+pub use project::WriteScope;
 pub use read::{FeatureVersions, ReadOptions};
 pub use resolution::ParentResolution;
-pub(crate) use system::feature_versions_schema;
+pub use snapshot::TableSnapshot;
+pub(crate) use system::SystemTable;
+pub use system::{Event, EventType, Payload, ProjectVersion, PushOptions, PushReport};
 pub use table::FeatureTable;
+pub use transfer::{CopiedFeature, CopyOptions, CopyProgress};
 pub use warnings::Warnings;
 pub use write::{WriteOptions, WriteReport};
 
@@ -82,12 +105,23 @@ pub trait MetadataStore: Debug + Send + Sync {
 
     /// Appends rows in one atomic step and returns how many; creates the table or adds columns as needed.
     ///
-    /// The store sets [`UPDATED_AT`](crate::columns::UPDATED_AT) (the rows carry a placeholder) to one value
-    /// that is later than any time it holds for this table.
+    /// The store sets the column that [`Append::time`] names (the rows carry a placeholder) to one value that is
+    /// later than any time it holds for this table.
     ///
     /// # Errors
     /// An error in the stream of rows, or of the store; then nothing has become visible.
     async fn append(&self, feature: &FeatureKey, rows: Append) -> Result<u64>;
+
+    /// The table as it is now, to take rows out of it; `None` when nothing was ever written to it.
+    ///
+    /// # Errors
+    /// When the table can't be read, or the store can't remove rows, which is what it says by default.
+    async fn snapshot(&self, feature: &FeatureKey) -> Result<Option<Arc<dyn TableSnapshot>>> {
+        Err(MetaxyError::Invalid(format!(
+            "feature {feature}: {} can't remove rows; delete them softly, without history",
+            self.format()
+        )))
+    }
 }
 
 /// A table as it was when it was opened.
@@ -142,4 +176,27 @@ pub struct Append {
     pub id_columns: Vec<String>,
     /// The caller's key: a write whose key the table already knows is skipped.
     pub write_key: Option<String>,
+    /// The column that gets the time of the write.
+    pub time: WriteTime,
+}
+
+/// Which column of appended rows gets the time of the write: one value, later than any time that the table holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteTime {
+    /// [`UPDATED_AT`](crate::columns::UPDATED_AT): rows are written.
+    Updated,
+    /// [`DELETED_AT`](crate::columns::DELETED_AT): rows are written again as deleted ones.
+    Deleted,
+    /// None: rows keep the times that they have in another store.
+    Kept,
+}
+
+impl WriteTime {
+    pub(crate) fn column(self) -> Option<&'static str> {
+        match self {
+            Self::Updated => Some(crate::columns::UPDATED_AT),
+            Self::Deleted => Some(crate::columns::DELETED_AT),
+            Self::Kept => None,
+        }
+    }
 }

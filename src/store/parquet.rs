@@ -11,13 +11,15 @@ use object_store::path::Path;
 
 use super::location::Location;
 use super::parquet_folder::{Objects, ParquetFolder};
+use super::parquet_remove::ParquetSnapshot;
 use super::parquet_scan::ParquetRows;
-use super::{Append, MetadataStore, StoredTable};
+use super::{Append, MetadataStore, StoredTable, TableSnapshot};
 use crate::config::StoreConfig;
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
 
 /// Feature tables as folders of Parquet files, one file per write.
+#[derive(Clone)]
 pub struct ParquetStore {
     pub(crate) location: Location,
     objects: Arc<dyn ObjectStore>,
@@ -87,6 +89,10 @@ impl MetadataStore for ParquetStore {
         let sample_version = files.sample_version();
         let provider = ParquetRows::new(folder, files.schema());
         Ok(Some(StoredTable { provider: Arc::new(provider), recorded, sample_version }))
+    }
+
+    async fn snapshot(&self, feature: &FeatureKey) -> Result<Option<Arc<dyn TableSnapshot>>> {
+        Ok(ParquetSnapshot::open(self, feature).await?.map(|snapshot| Arc::new(snapshot) as _))
     }
 
     async fn append(&self, feature: &FeatureKey, rows: Append) -> Result<u64> {

@@ -39,15 +39,17 @@ pub(crate) async fn append(store: &ParquetStore, feature: &FeatureKey, rows: App
 }
 
 async fn stage_and_publish(store: &ParquetStore, feature: &FeatureKey, rows: Append) -> Result<u64> {
-    let Append { schema, rows, settings, write_key, .. } = rows;
+    let Append { schema, rows, settings, write_key, time: column, .. } = rows;
     let folder = store.folder(feature)?;
     let files = folder.files().await?;
+    folder.remove_superseded(&files).await;
     if files.has_key(write_key.as_deref()) {
         return Ok(0);
     }
     let time = later_than(latest_time(&folder, &files).await?);
     let before = || store.location.check_writable(feature);
-    let staged = Stage::write(folder.clone(), schema, write_key.clone(), time, rows, &before).await?;
+    let staged =
+        Stage::write(folder.clone(), schema, write_key.clone(), (column, time), rows, &before).await?;
     let Some(mut stage) = staged else {
         return Ok(0);
     };
@@ -74,7 +76,7 @@ impl Commit<'_> {
             }
             self.check(&files, stage).await?;
             if let Some(latest) = latest_time(&self.folder, &files).await?
-                && stage.time().timestamp_micros() <= latest
+                && stage.is_too_early(latest)
             {
                 stage.restamp(later_than(Some(latest))).await?;
             }
@@ -93,7 +95,8 @@ impl Commit<'_> {
     /// Whether the rows may stand beside these files; records the settings of a table to be.
     async fn check(&self, files: &Files, stage: &Stage) -> Result<()> {
         let refused = |reason| MetaxyError::Write { feature: self.feature.to_string(), reason };
-        if files.is_empty() {
+        // System tables have no versions of samples.
+        if files.is_empty() && !self.feature.is_system() {
             self.folder.record(self.settings).await?;
         }
         if let Some(recorded) = self.folder.recorded().await? {

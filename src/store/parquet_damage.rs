@@ -43,6 +43,11 @@ impl NamedErrorsExec {
         for file in self.files.iter() {
             if let Err(damage) = read_all(&self.folder, file.clone(), &self.scan.schema()).await {
                 let name = file.location.filename().unwrap_or_default();
+                if self.folder.is_gone(&file.location).await {
+                    let reason = "the file was removed while it was read, by a delete or by another program; \
+                                  run the statement again";
+                    return self.folder.error(name, reason).into();
+                }
                 let damage = damage.strip_backtrace();
                 let reason = format!("the file is damaged, put a whole copy in its place: {damage}");
                 return self.folder.error(name, &reason).into();

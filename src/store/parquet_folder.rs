@@ -4,9 +4,11 @@
 //! a/b/c.parquet/
 //!     _metaxy.json                    hash settings, made before the first file and never changed
 //!     00000000000000000001.parquet    one file per write; a writer takes the next free number
+//!     00000000000000000002.metaxy-1.parquet    the second file after rows were deleted from it
 //!     _staging/                       files that are being written
 //! ```
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
@@ -32,6 +34,10 @@ const SETTINGS: &str = "_metaxy.json";
 pub(crate) const STAGING: &str = "_staging";
 /// Digits of a file's number.
 const DIGITS: usize = 20;
+/// Between a file's name and the number of deletes that it has been through.
+const GENERATION: &str = ".metaxy-";
+/// How often files are listed again because one of them has gone since.
+const LISTINGS: usize = 20;
 /// How many footers are read at the same time.
 const AT_ONCE: usize = 16;
 /// Bytes at the end of a file that are fetched at first, to have the footer in one request.
@@ -95,15 +101,46 @@ impl ParquetFolder {
 
     /// Lists the data files and reads their footers, as far as they are not known yet.
     pub(crate) async fn files(&self) -> Result<Files> {
+        for _ in 0..LISTINGS {
+            let (listed, superseded) = self.list().await?;
+            let footers = futures::stream::iter(listed.iter().cloned());
+            let read = footers.map(|meta| self.data_file(meta)).buffered(AT_ONCE).try_collect().await;
+            match read {
+                Ok(files) => return self.with_schema(files, superseded),
+                // A delete that has just put another file in the place of one of these?
+                Err(error) if !self.is_any_gone(&listed).await => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Err(self.error("", &format!("its files changed {LISTINGS} times while they were listed; try again")))
+    }
+
+    /// Whether the file is not there any more.
+    pub(crate) async fn is_gone(&self, path: &Path) -> bool {
+        matches!(self.objects.store.head(path).await, Err(object_store::Error::NotFound { .. }))
+    }
+
+    async fn is_any_gone(&self, files: &[ObjectMeta]) -> bool {
+        for file in files {
+            if self.is_gone(&file.location).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The data files in their order, and those that a delete has replaced.
+    async fn list(&self) -> Result<(Vec<ObjectMeta>, Vec<Path>)> {
         let listed = self.objects.store.list_with_delimiter(Some(&self.path)).await;
         let listed = listed.map_err(|error| self.error("", &error.to_string()))?;
         let mut found: Vec<ObjectMeta> = listed.objects.into_iter().filter(is_data).collect();
+        let superseded = superseded(&found);
+        found.retain(|meta| !superseded.contains(&meta.location));
         found.sort_by(|a, b| (a.last_modified, &a.location).cmp(&(b.last_modified, &b.location)));
-        let files: Vec<DataFile> = futures::stream::iter(found)
-            .map(|meta| self.data_file(meta))
-            .buffered(AT_ONCE)
-            .try_collect()
-            .await?;
+        Ok((found, superseded))
+    }
+
+    fn with_schema(&self, files: Vec<DataFile>, superseded: Vec<Path>) -> Result<Files> {
         let mut schema = Schema::empty();
         for file in &files {
             let merged = merge(&schema, file.footer.schema());
@@ -113,7 +150,7 @@ impl ParquetFolder {
             })?;
             schema = merged.unwrap_or(schema);
         }
-        Ok(Files { files, schema })
+        Ok(Files { files, schema, superseded })
     }
 
     async fn data_file(&self, meta: ObjectMeta) -> Result<DataFile> {
@@ -161,13 +198,26 @@ impl ParquetFolder {
         }
     }
 
+    /// Removes what a delete has replaced, should a crash have left it behind. No reader looks at it.
+    pub(crate) async fn remove_superseded(&self, files: &Files) {
+        for path in &files.superseded {
+            if let Err(error) = self.objects.store.delete(path).await {
+                log::debug!("{path} stays behind: {error}");
+            }
+        }
+    }
+
     /// Makes a complete file the data file of this number; `false` when another file has it.
     pub(crate) async fn publish(&self, staged: &Path, number: u64) -> Result<bool> {
-        let name = format!("{number:0DIGITS$}.parquet");
-        match self.objects.store.copy_if_not_exists(staged, &self.path.clone().join(name.as_str())).await {
+        self.publish_as(staged, &format!("{number:0DIGITS$}.parquet")).await
+    }
+
+    /// Makes a complete file the data file of this name; `false` when there is one.
+    pub(crate) async fn publish_as(&self, staged: &Path, name: &str) -> Result<bool> {
+        match self.objects.store.copy_if_not_exists(staged, &self.path.clone().join(name)).await {
             Ok(()) => Ok(true),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-            Err(error) => Err(self.error(&name, &error.to_string())),
+            Err(error) => Err(self.error(name, &error.to_string())),
         }
     }
 }
@@ -178,11 +228,36 @@ fn is_data(meta: &ObjectMeta) -> bool {
     name.ends_with(".parquet") && !name.starts_with(['_', '.'])
 }
 
+/// A data file's name without what deletes have added, and how many have.
+fn generation(name: &str) -> (&str, u64) {
+    let stem = name.strip_suffix(".parquet").unwrap_or(name);
+    let split = stem.rsplit_once(GENERATION).and_then(|(stem, digits)| Some((stem, digits.parse().ok()?)));
+    split.unwrap_or((stem, 0))
+}
+
+/// The files of which a later generation is there.
+fn superseded(files: &[ObjectMeta]) -> Vec<Path> {
+    let names = || files.iter().map(|meta| generation(meta.location.filename().unwrap_or_default()));
+    let mut latest: HashMap<&str, u64> = HashMap::new();
+    for (stem, generation) in names() {
+        let known = latest.entry(stem).or_default();
+        *known = generation.max(*known);
+    }
+    files
+        .iter()
+        .zip(names())
+        .filter(|(_, (stem, generation))| latest.get(stem).is_some_and(|latest| generation < latest))
+        .map(|(meta, _)| meta.location.clone())
+        .collect()
+}
+
 /// The data files of a folder as they were listed: by modification time, then by name.
 #[derive(Debug)]
 pub(crate) struct Files {
     pub(crate) files: Vec<DataFile>,
     schema: Schema,
+    /// Files that a delete has replaced and not removed yet.
+    superseded: Vec<Path>,
 }
 
 /// A data file.
@@ -193,13 +268,19 @@ pub(crate) struct DataFile {
 }
 
 impl DataFile {
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.meta.location.filename().unwrap_or_default()
+    }
+
+    /// The name of the file that takes this one's place when rows of it are deleted.
+    pub(crate) fn successor(&self) -> String {
+        let (stem, generation) = generation(self.name());
+        format!("{stem}{GENERATION}{}.parquet", generation + 1)
     }
 
     /// The number of a file of ours.
     fn number(&self) -> Option<u64> {
-        let digits = self.name().strip_suffix(".parquet")?;
+        let (digits, _) = generation(self.name());
         if digits.len() == DIGITS { digits.parse().ok() } else { None }
     }
 }
@@ -213,6 +294,11 @@ impl Files {
     /// All columns and struct members that any file has.
     pub(crate) fn schema(&self) -> &Schema {
         &self.schema
+    }
+
+    /// Whether a file of this name is there and not superseded.
+    pub(crate) fn has_file(&self, name: &str) -> bool {
+        self.files.iter().any(|file| file.name() == name)
     }
 
     /// Whether a write with this key is among the files.

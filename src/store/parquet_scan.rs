@@ -33,6 +33,8 @@ pub(crate) struct ParquetRows {
     folder: ParquetFolder,
     /// The files' columns when the folder was opened, and the row order.
     schema: SchemaRef,
+    /// The files to read instead of those that are there at the scan.
+    pinned: Option<Arc<Files>>,
 }
 
 impl ParquetRows {
@@ -40,7 +42,12 @@ impl ParquetRows {
     pub(crate) fn new(folder: ParquetFolder, columns: &Schema) -> Self {
         let mut fields: Vec<_> = columns.fields().iter().cloned().collect();
         fields.push(Arc::new(Field::new(ROW_ORDER, DataType::UInt64, false)));
-        Self { folder, schema: Arc::new(Schema::new(fields)) }
+        Self { folder, schema: Arc::new(Schema::new(fields)), pinned: None }
+    }
+
+    /// The rows of these files, whatever comes later.
+    pub(crate) fn pinned(self, files: Arc<Files>) -> Self {
+        Self { pinned: Some(files), ..self }
     }
 
     /// The columns of the files as they are now; those that a file lacks are NULL in its rows.
@@ -114,7 +121,10 @@ impl TableProvider for ParquetRows {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let files = self.folder.files().await?;
+        let files = match &self.pinned {
+            Some(files) => Arc::clone(files),
+            None => Arc::new(self.folder.files().await?),
+        };
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let projection = projection.unwrap_or(&all);
         let wanted = Arc::new(self.schema.project(projection)?);

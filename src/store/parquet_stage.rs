@@ -15,6 +15,7 @@ use object_store::ObjectStoreExt;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 
+use super::WriteTime;
 use super::parquet_folder::{ParquetFolder, STAGING};
 use super::parquet_footer::{LATEST_TIME, WRITE_KEY};
 use super::stamp::{read_back, stamped};
@@ -32,6 +33,7 @@ pub(crate) struct Stage {
     path: Path,
     rows: u64,
     time: DateTime<Utc>,
+    column: WriteTime,
 }
 
 impl Stage {
@@ -42,12 +44,37 @@ impl Stage {
         folder: ParquetFolder,
         schema: SchemaRef,
         write_key: Option<String>,
-        time: DateTime<Utc>,
+        (column, time): (WriteTime, DateTime<Utc>),
+        rows: BoxStream<'static, Result<RecordBatch>>,
+        before: &(dyn Fn() -> Result<()> + Sync),
+    ) -> Result<Option<Self>> {
+        let stage = Self { path: folder.staged(), folder, schema, write_key, rows: 0, time, column };
+        stage.fill(None, rows, before).await
+    }
+
+    /// As [`write`](Self::write), but there is a file even if there are no rows.
+    pub(crate) async fn write_file(
+        folder: ParquetFolder,
+        schema: SchemaRef,
+        write_key: Option<String>,
+        (column, time): (WriteTime, DateTime<Utc>),
+        rows: BoxStream<'static, Result<RecordBatch>>,
+        before: &(dyn Fn() -> Result<()> + Sync),
+    ) -> Result<Self> {
+        before()?;
+        let stage = Self { path: folder.staged(), folder, schema, write_key, rows: 0, time, column };
+        let open = Open::new(&stage).map_err(|error| stage.error(&error))?;
+        let missing = stage.folder.error(STAGING, "the file is missing");
+        stage.fill(Some(open), rows, before).await?.ok_or(missing)
+    }
+
+    async fn fill(
+        self,
+        open: Option<Open>,
         mut rows: BoxStream<'static, Result<RecordBatch>>,
         before: &(dyn Fn() -> Result<()> + Sync),
     ) -> Result<Option<Self>> {
-        let mut stage = Self { path: folder.staged(), folder, schema, write_key, rows: 0, time };
-        let mut open: Option<Open> = None;
+        let (mut stage, mut open) = (self, open);
         while let Some(batch) = rows.next().await {
             let written = match batch {
                 Ok(batch) if batch.num_rows() == 0 => continue,
@@ -79,7 +106,7 @@ impl Stage {
         batch: &RecordBatch,
         before: &(dyn Fn() -> Result<()> + Sync),
     ) -> Result<()> {
-        let batch = stamped(batch, self.time.timestamp_micros())?;
+        let batch = stamped(batch, self.column, self.time.timestamp_micros())?;
         let open = match open {
             Some(open) => open,
             None => {
@@ -109,9 +136,9 @@ impl Stage {
         self.rows
     }
 
-    /// The `metaxy_updated_at` of the staged rows.
-    pub(crate) fn time(&self) -> DateTime<Utc> {
-        self.time
+    /// Whether the staged rows have to be stamped again to be later than this time.
+    pub(crate) fn is_too_early(&self, latest: i64) -> bool {
+        self.column != WriteTime::Kept && self.time.timestamp_micros() <= latest
     }
 
     /// The staged columns.
@@ -124,11 +151,18 @@ impl Stage {
         self.folder.publish(&self.path, number).await
     }
 
-    /// Writes the staged rows again with a later `metaxy_updated_at`; the query that made them is not run again.
+    /// Makes the file the data file of this name; `false` when there is one.
+    pub(crate) async fn publish_as(&self, name: &str) -> Result<bool> {
+        self.folder.publish_as(&self.path, name).await
+    }
+
+    /// Writes the staged rows again with a later time; the query that made them is not run again.
     pub(crate) async fn restamp(&mut self, time: DateTime<Utc>) -> Result<()> {
         let rows = read_back(self.folder.objects.store.clone(), self.path.clone()).await?;
         let (folder, schema) = (self.folder.clone(), self.schema.clone());
-        let again = Self::write(folder, schema, self.write_key.clone(), time, rows, &|| Ok(())).await?;
+        let again =
+            Self::write(folder, schema, self.write_key.clone(), (self.column, time), rows, &|| Ok(()))
+                .await?;
         if let Some(again) = again {
             std::mem::replace(self, again).discard().await;
         }

@@ -95,7 +95,7 @@ impl Preparer {
         let mut user = Vec::new();
         for (index, field) in given.fields().iter().enumerate() {
             let name = field.name();
-            if is_system(name) || name == INCREMENT || is_parent_version(name) {
+            if is_system(name) || name == INCREMENT || name == REASON || is_parent_version(name) {
                 continue;
             }
             if name.starts_with("metaxy_") || name == ROW_ORDER {

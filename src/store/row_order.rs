@@ -34,7 +34,13 @@ const POSITION_BITS: u32 = 32;
 /// Bits for the partition, that is for the piece of the file.
 const PARTITION_BITS: u32 = 12;
 /// Files that can be told apart; rows of later ones share the last rank.
-const MOST_FILES: u64 = (1 << (64 - POSITION_BITS - PARTITION_BITS)) - 1;
+pub(crate) const MOST_FILES: u64 = (1 << (64 - POSITION_BITS - PARTITION_BITS)) - 1;
+
+/// The rank of the file, and the position in it, of a row that was read in one partition.
+pub(crate) fn file_and_position(order: u64) -> (usize, u64) {
+    let rank = order >> (POSITION_BITS + PARTITION_BITS);
+    (usize::try_from(rank).unwrap_or(usize::MAX), order & ((1 << POSITION_BITS) - 1))
+}
 
 /// The rank of each file of a table, by the path that the scan reports for it.
 pub(crate) type FileRanks = HashMap<String, u64>;

@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use crate::columns::UPDATED_AT;
+use super::WriteTime;
 use crate::error::Result;
 
 /// The later of now and one microsecond after the latest time of the table.
@@ -21,15 +21,18 @@ pub(crate) fn later_than(latest: Option<i64>) -> DateTime<Utc> {
     after.map_or(now, |after| after.max(now))
 }
 
-/// The rows with this time, in microseconds, as their `metaxy_updated_at`.
-pub(crate) fn stamped(batch: &RecordBatch, time: i64) -> Result<RecordBatch> {
+/// The rows with this time, in microseconds, in the column that a write stamps.
+pub(crate) fn stamped(batch: &RecordBatch, column: WriteTime, time: i64) -> Result<RecordBatch> {
+    let Some(stamp) = column.column() else {
+        return Ok(batch.clone());
+    };
     let schema = batch.schema();
     let columns = batch
         .columns()
         .iter()
         .zip(schema.fields())
         .map(|(column, field)| {
-            if field.name() == UPDATED_AT {
+            if field.name() == stamp {
                 let times = TimestampMicrosecondArray::from_value(time, batch.num_rows());
                 Arc::new(times.with_timezone("UTC")) as ArrayRef
             } else {

@@ -7,51 +7,32 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::common::Result;
 use datafusion::datasource::sink::DataSinkExec;
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, cast, col, lit};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType, col, lit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 
+use super::kept::{Kept, Output, filtered};
 use super::search::Search;
+use super::view::{Others, View};
 use super::write::FeatureSink;
 use super::{Store, StoredTable};
 use crate::columns::{
-    DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, ROW_ORDER, SYSTEM_COLUMNS, UPDATED_AT, field_version,
-    is_system,
+    DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, ROW_ORDER, SYSTEM_COLUMNS, UPDATED_AT, WAITING,
+    field_version, is_system,
 };
 use crate::error::MetaxyError;
+use crate::hash::asks_for_shard;
 use crate::model::FeatureDefinition;
 use crate::operators::{CompactExec, LatestColumns, LatestExec};
-use crate::update::version_of;
-
-/// Which rows of a feature a table shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct View {
-    /// The feature version whose rows count; `None` for all of them.
-    pub feature_version: Option<String>,
-    /// Every row of a sample instead of the latest one.
-    pub sample_history: bool,
-    /// Deleted rows, too.
-    pub deleted: bool,
-}
-
-impl View {
-    /// The latest live row of each sample at one feature version.
-    pub(crate) fn current(feature_version: String) -> Self {
-        Self { feature_version: Some(feature_version), sample_history: false, deleted: false }
-    }
-
-    /// Every row ever written.
-    pub(crate) const HISTORY: Self = Self { feature_version: None, sample_history: true, deleted: true };
-}
+use crate::update::Standing;
 
 /// A feature of a store as a DataFusion table.
 ///
@@ -118,6 +99,29 @@ impl FeatureTable {
         self
     }
 
+    /// This table with rows of older feature versions, by which samples that wait to be computed again are known;
+    /// `None` if rows don't say of which version they are.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        let stored = self.stored.as_ref()?;
+        stored.provider.schema().field_with_name(FEATURE_VERSION).ok()?;
+        let mut fields: Vec<FieldRef> = self.schema.fields().iter().cloned().collect();
+        fields.push(Arc::new(Field::new(WAITING, DataType::Boolean, false)));
+        let behind = View { others: Others::Behind, ..self.view.clone() };
+        let schema = Arc::new(Schema::new(fields));
+        let rows = Self { view: behind, schema, search: None, ..self.clone() };
+        let older = View { others: Others::Alone, sample_history: true, deleted: true, ..self.view.clone() };
+        let older = Self {
+            view: older,
+            ..Self::new(
+                Arc::clone(&self.store),
+                Arc::clone(&self.definition),
+                self.stored.clone(),
+                View::HISTORY,
+            )
+        };
+        Some(Standing { rows: Arc::new(rows), older: Arc::new(older) })
+    }
+
     /// This table for an INSERT whose columns keep their own names.
     pub(crate) fn by_name(mut self) -> Self {
         self.by_name = true;
@@ -172,6 +176,21 @@ impl FeatureTable {
         }
     }
 
+    /// The store that the table belongs to.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Whether INSERT and DELETE append rows to it.
+    pub(crate) fn is_appended_to(&self) -> bool {
+        self.view != View::HISTORY
+    }
+
+    /// Which rows it shows.
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
     fn refuse<T>(&self, reason: String) -> Result<T> {
         Err(MetaxyError::Invalid(reason).into())
     }
@@ -220,37 +239,48 @@ impl FeatureTable {
         let updated_at = take(UPDATED_AT);
         let deleted_at = take(DELETED_AT);
         let row_order = take(ROW_ORDER);
-        let stored_columns = self.schema.fields().len() - self.versions.len();
+        let behind = self.view.others == Others::Behind;
+        let stored_columns = self.schema.fields().len() - self.versions.len() - usize::from(behind);
         let mut output = Vec::new();
         let mut versions = None;
         for &i in projection {
             let name = self.schema.field(i).name();
-            if i >= stored_columns {
+            if name == WAITING {
+                output.push(Output::Waiting);
+            } else if i >= stored_columns {
                 versions = take(DATA_VERSION_BY_FIELD);
                 output.push(Output::Version(&self.versions[i - stored_columns]));
             } else {
                 output.push(Output::Column(take(name).ok_or_else(|| self.gone(name))?));
             }
         }
-        let wanted = match &self.view.feature_version {
-            Some(wanted) if version.is_some() => Some(col(FEATURE_VERSION).eq(lit(wanted.as_str()))),
-            _ => None,
-        };
-        let hints: Vec<Expr> = filters.iter().cloned().chain(wanted.clone()).collect();
+        let wanted = self.view.condition().filter(|_| version.is_some());
+        // Which shard a sample is in is decided before anything is kept of it; files say nothing about it.
+        let (shard, filters): (Vec<Expr>, Vec<Expr>) = filters.iter().cloned().partition(asks_for_shard);
+        let hints: Vec<Expr> = filters.into_iter().chain(wanted.clone()).collect();
         let plan = stored.provider.scan(state, Some(&read), &hints, None).await?;
-        let plan = filtered(plan, wanted, state)?;
+        let plan = filtered(plan, conjunction(wanted.into_iter().chain(shard)), state)?;
         // Only what is needed from here on: these rows are kept until the last one is read.
         let mut kept = Kept::new(&plan);
+        let waiting = match &self.view.feature_version {
+            Some(own) if behind => {
+                let waiting = col(FEATURE_VERSION).eq(lit(own.as_str())).is_not_true();
+                Some(kept.add(waiting, WAITING, state)?)
+            }
+            _ => None,
+        };
         let columns = LatestColumns {
             ids: ids.into_iter().map(|i| kept.column(i)).collect(),
             updated_at: updated_at.map(|i| kept.column(i)),
             deleted_at: deleted_at.map(|i| kept.column(i)),
             row_order: row_order.map(|i| kept.column(i)),
+            behind: waiting,
             output: output
                 .into_iter()
                 .map(|column| match column {
                     Output::Column(index) => Ok(kept.column(index)),
                     Output::Version(key) => kept.version(versions, key, state),
+                    Output::Waiting => waiting.ok_or_else(|| self.gone(WAITING)),
                 })
                 .collect::<Result<_>>()?,
         };
@@ -278,7 +308,7 @@ impl FeatureTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let inner = stored.provider.schema();
-        let version = self.view.feature_version.as_ref().map(|v| col(FEATURE_VERSION).eq(lit(v.as_str())));
+        let version = self.view.condition();
         let live = (!self.view.deleted).then(|| col(DELETED_AT).is_null());
         let wanted = conjunction(
             [(version, FEATURE_VERSION), (live, DELETED_AT)]
@@ -311,68 +341,6 @@ impl FeatureTable {
         });
         Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), Arc::clone(&plan))?))
     }
-}
-
-/// A column that a scan gives out: one that was read, or a field's data version.
-enum Output<'a> {
-    Column(usize),
-    Version(&'a str),
-}
-
-/// A projection that grows as columns are asked for.
-struct Kept<'a> {
-    input: &'a Arc<dyn ExecutionPlan>,
-    exprs: Vec<(Arc<dyn PhysicalExpr>, String)>,
-    columns: Vec<Option<usize>>,
-}
-
-impl<'a> Kept<'a> {
-    fn new(input: &'a Arc<dyn ExecutionPlan>) -> Self {
-        let columns = vec![None; input.schema().fields().len()];
-        Self { input, exprs: Vec::new(), columns }
-    }
-
-    /// The place of an input's column in the projection.
-    fn column(&mut self, index: usize) -> usize {
-        if let Some(at) = self.columns[index] {
-            return at;
-        }
-        let name = self.input.schema().field(index).name().clone();
-        self.exprs.push((Arc::new(Column::new(&name, index)), name));
-        self.columns[index] = Some(self.exprs.len() - 1);
-        self.exprs.len() - 1
-    }
-
-    /// The place of a field's data version, taken from the versions column at `index`; NULL where there is none.
-    fn version(&mut self, index: Option<usize>, key: &str, state: &dyn Session) -> Result<usize> {
-        let schema = self.input.schema();
-        let value = match index {
-            Some(index) => {
-                let field = schema.field(index);
-                version_of(col(field.name()), field.data_type(), key)
-            }
-            None => lit(ScalarValue::Utf8(None)),
-        };
-        let schema = DFSchema::try_from(schema.as_ref().clone())?;
-        let expr = state.create_physical_expr(cast(value, DataType::Utf8), &schema)?;
-        self.exprs.push((expr, field_version(key)));
-        Ok(self.exprs.len() - 1)
-    }
-
-    fn plan(self) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(ProjectionExec::try_new(self.exprs, Arc::clone(self.input))?))
-    }
-}
-
-fn filtered(
-    plan: Arc<dyn ExecutionPlan>,
-    condition: Option<Expr>,
-    state: &dyn Session,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let Some(condition) = condition else { return Ok(plan) };
-    let schema = DFSchema::try_from(plan.schema().as_ref().clone())?;
-    let condition = state.create_physical_expr(condition, &schema)?;
-    Ok(Arc::new(FilterExec::try_new(condition, plan)?))
 }
 
 /// User columns first, then the system columns in their usual order.
@@ -439,10 +407,11 @@ impl TableProvider for FeatureTable {
             .map(|filter| {
                 let pushable =
                     self.view.sample_history || filter.column_refs().iter().all(|c| self.is_id(&c.name));
-                if pushable && !filter.is_volatile() {
-                    TableProviderFilterPushDown::Inexact
-                } else {
-                    TableProviderFilterPushDown::Unsupported
+                match (pushable && !filter.is_volatile(), asks_for_shard(filter)) {
+                    (true, true) if self.view.sample_history => TableProviderFilterPushDown::Unsupported,
+                    (true, true) => TableProviderFilterPushDown::Exact,
+                    (true, false) => TableProviderFilterPushDown::Inexact,
+                    (false, _) => TableProviderFilterPushDown::Unsupported,
                 }
             })
             .collect())
@@ -464,12 +433,10 @@ impl TableProvider for FeatureTable {
                 self.definition.spec.key
             ));
         }
-        let sink = FeatureSink::new(
-            Arc::clone(&self.store),
-            Arc::clone(&self.definition),
-            input.schema(),
-            super::write::WriteOptions::from_session(state.config_options())?,
-        );
+        let options = super::write::WriteOptions::from_session(state.config_options())?;
+        self.store.check_project(&self.definition, &options.scope)?;
+        let sink =
+            FeatureSink::new(Arc::clone(&self.store), Arc::clone(&self.definition), input.schema(), options);
         Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
     }
 

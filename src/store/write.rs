@@ -18,7 +18,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::prepare::{Preparer, Stamp};
-use super::{Append, Store};
+use super::project::WriteScope;
+use super::{Append, Store, WriteTime};
 use crate::config::options::MetaxyOptions;
 use crate::error::Result;
 use crate::model::FeatureDefinition;
@@ -32,11 +33,18 @@ pub struct WriteOptions {
     pub write_key: Option<String>,
     /// Whether versions that are NULL, empty or contain the separator are refused.
     pub strict_versions: bool,
+    /// For whom the write is made.
+    pub scope: WriteScope,
 }
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { materialization_id: None, write_key: None, strict_versions: true }
+        Self {
+            materialization_id: None,
+            write_key: None,
+            strict_versions: true,
+            scope: WriteScope::default(),
+        }
     }
 }
 
@@ -49,6 +57,7 @@ impl WriteOptions {
             materialization_id: set(&options.materialization_id),
             write_key: set(&options.write_key),
             strict_versions: options.strict_versions,
+            scope: WriteScope { project: None, cross_project: options.allow_cross_project_writes },
         })
     }
 }
@@ -72,6 +81,7 @@ impl Store {
         options: &WriteOptions,
     ) -> Result<WriteReport> {
         let definition = self.feature(feature).await?;
+        self.check_project(&definition, &options.scope)?;
         let stream = rows.execute_stream().await?;
         self.write_rows(&definition, stream, options).await
     }
@@ -83,14 +93,8 @@ impl Store {
         rows: SendableRecordBatchStream,
         options: &WriteOptions,
     ) -> Result<WriteReport> {
-        let graph = self.graph().await?;
-        let stamp = Stamp {
-            feature_version: graph.feature_version(definition.key())?,
-            project_version: graph.project_version(&definition.project)?,
-            now: Utc::now(),
-            settings: self.settings(),
-            options: options.clone(),
-        };
+        self.check_project(definition, &options.scope)?;
+        let stamp = self.stamp(definition, options).await?;
         let stored = self.open(definition.key()).await?.map(|table| table.provider.schema());
         let preparer = Preparer::try_new(definition, stamp, &rows.schema(), stored.as_deref())?;
         let append = Append {
@@ -99,8 +103,25 @@ impl Store {
             settings: self.settings(),
             id_columns: definition.spec.id_columns.clone(),
             write_key: options.write_key.clone(),
+            time: WriteTime::Updated,
         };
         Ok(WriteReport { rows: self.backend.append(definition.key(), append).await? })
+    }
+
+    /// What a write of now puts on every row.
+    pub(super) async fn stamp(
+        &self,
+        definition: &FeatureDefinition,
+        options: &WriteOptions,
+    ) -> Result<Stamp> {
+        let graph = self.graph().await?;
+        Ok(Stamp {
+            feature_version: graph.feature_version(definition.key())?,
+            project_version: graph.project_version(&definition.project)?,
+            now: Utc::now(),
+            settings: self.settings(),
+            options: options.clone(),
+        })
     }
 }
 

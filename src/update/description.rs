@@ -11,6 +11,7 @@ use crate::hash::{HashSettings, SEPARATOR};
 use crate::model::{FeatureKey, FeaturePlan, FieldPlan};
 
 use super::executor::Executor;
+use super::review::Review;
 use super::{IncrementInputs, internal};
 
 /// An increment without its rows.
@@ -30,6 +31,8 @@ pub(crate) struct Description {
     /// The stored side; `None` when everything is new.
     pub current: Option<CurrentInput>,
     pub executor: Executor,
+    /// What is looked up for rows of the answer, if anything is.
+    pub review: Option<Review>,
 }
 
 /// One input of the expected side.

@@ -10,6 +10,7 @@ use super::executor::{Executor, choose};
 use super::keys::same_key_types;
 use super::node::Increment;
 use super::parents::{has_columns, parent_rows};
+use super::review::review;
 use super::samples::sample_rows;
 use super::{IncrementInputs, IncrementOptions};
 use crate::columns::PROVENANCE_BY_FIELD;
@@ -44,7 +45,11 @@ pub fn increment(inputs: &IncrementInputs, options: &IncrementOptions) -> Result
         plans.push(plan);
         description
     });
-    let (plans, lossy) = same_key_types(plans, &keys)?;
+    let review = review(inputs, options, current.is_some(), &mut plans)?;
+    let (mut plans, lossy) = same_key_types(plans, &keys)?;
+    if let Some(shard) = options.shard {
+        plans = plans.into_iter().map(|plan| shard.of(plan, &keys)).collect::<Result<_>>()?;
+    }
     if let (Some(current), Some(true)) = (&mut current, lossy.get(expected.len())) {
         current.unique = false;
     }
@@ -62,6 +67,7 @@ pub fn increment(inputs: &IncrementInputs, options: &IncrementOptions) -> Result
         settings: inputs.settings,
         current,
         executor,
+        review,
     };
     let node = Increment::try_new(plans, description)?;
     Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))

@@ -14,7 +14,10 @@ mod keys;
 mod native;
 mod node;
 mod parents;
+mod reasons;
+mod review;
 mod samples;
+mod shard;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,6 +35,11 @@ pub use increment::increment;
 pub(crate) use native::native_plan;
 pub(crate) use node::{Increment, version_type};
 pub(crate) use parents::{plain, version_of};
+#[cfg(test)]
+pub(crate) use reasons::ReasonParentField;
+pub(crate) use reasons::{ReasonField, Reasons};
+pub(crate) use review::{Review, ReviewedParent};
+pub use shard::Shard;
 
 /// What an increment is computed from.
 #[derive(Debug, Clone)]
@@ -42,10 +50,16 @@ pub struct IncrementInputs {
     pub settings: HashSettings,
     /// For each parent its latest live rows; `None` for an optional parent that has no table.
     pub parents: Vec<Option<Arc<dyn TableProvider>>>,
+    /// For each parent its rows at other feature versions, too; `None` if rows have no versions, or if there is no table.
+    pub standing: Vec<Option<Standing>>,
     /// For each parent the fallback store that its rows come from; `None` where it is the store itself.
     pub fallbacks: Vec<Option<String>>,
     /// The feature's own latest live rows; `None` when it was never written.
     pub current: Option<Arc<dyn TableProvider>>,
+    /// As `standing`, of the feature itself.
+    pub own: Option<Standing>,
+    /// Which definitions features had before: text columns `feature_key`, `metaxy_feature_version`, `feature_spec`.
+    pub past: Option<Arc<dyn TableProvider>>,
     /// What the store says about executors.
     pub engine: StoreEngine,
 }
@@ -67,6 +81,18 @@ impl IncrementInputs {
     }
 }
 
+/// What is known of a table's samples over all feature versions: whether one is gone, or merely waits to be computed
+/// again.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The latest live rows at the current feature version, and the latest live rows at any other of those samples that
+    /// have no row at all, not even a deleted one, at the current version. The latter have TRUE in the last column, a
+    /// hidden one.
+    pub rows: Arc<dyn TableProvider>,
+    /// Every row, deleted ones too, at other feature versions than the current one.
+    pub older: Arc<dyn TableProvider>,
+}
+
 /// What a caller can ask of an increment.
 #[derive(Debug, Clone, Default)]
 pub struct IncrementOptions {
@@ -82,11 +108,24 @@ pub struct IncrementOptions {
     pub stale_when: Vec<Expr>,
     /// Whether to call every expected sample new without looking at stored rows.
     pub skip_comparison: bool,
+    /// Whether samples are shown, as `pending`, whose parents are merely not recomputed yet: a required parent is live
+    /// at an older version of it and has no row at all, not even a deleted one, at the current one. They are never
+    /// `orphaned`; without this they are left out.
+    pub include_pending: bool,
+    /// Whether to say why each sample is in the answer, in words in a last column `metaxy_reason`: which fields changed,
+    /// which fields of parents are behind them, and whether that is data or code. It names what is known and no more:
+    /// a stored row keeps one hash per field, so that of several parent fields behind a field one may have changed
+    /// without anything saying which. Stored rows and those of parents are read once more for it.
+    pub explain: bool,
+    /// The part of the samples that this call is about, so that several workers can divide an increment.
+    pub shard: Option<Shard>,
     /// What this call says about the executor.
     pub engine: EnginePreference,
     /// What the session says about executors; where a session is at hand, its settings take the place of this.
     pub session: EnginePreference,
 }
+
+pub(crate) use internal::orphan_key;
 
 /// Columns that exist only inside an increment's plan.
 pub(crate) mod internal {
@@ -119,6 +158,11 @@ pub(crate) mod internal {
     /// The provenance of one field.
     pub fn field(struct_key: &str) -> String {
         format!("__metaxy_field_{struct_key}")
+    }
+
+    /// A comparison column of the stored row, in orphaned samples only.
+    pub fn orphan_key(key: &str) -> String {
+        format!("__metaxy_orphan_{key}")
     }
 
     /// A column of the stored row, for orphaned samples.

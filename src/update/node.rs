@@ -16,13 +16,14 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, UserDefine
 
 use super::description::Description;
 use crate::columns::{
-    DATA_VERSION, DATA_VERSION_BY_FIELD, INCREMENT, PROVENANCE, PROVENANCE_BY_FIELD, VERSION_COLUMNS,
+    DATA_VERSION, DATA_VERSION_BY_FIELD, INCREMENT, PROVENANCE, PROVENANCE_BY_FIELD, REASON, VERSION_COLUMNS,
 };
 
 /// Classifies expected and stored rows as `new`, `stale` or `orphaned`; rows that are up to date drop out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Increment {
-    /// The rows of [`Description::expected`], then those of [`Description::current`] if there is one.
+    /// The rows of [`Description::expected`], those of [`Description::current`] if there is one, then what
+    /// [`Description::review`] looks up.
     pub inputs: Vec<LogicalPlan>,
     pub description: Arc<Description>,
     /// Conditions on the result that may not be evaluated once per input, such as `random() < 0.5`.
@@ -47,7 +48,7 @@ impl Increment {
     }
 }
 
-/// The increment, the keys, the user columns, the versions.
+/// The increment, the keys, the user columns, the versions, the reason if it is asked for.
 fn schema(inputs: &[LogicalPlan], description: &Description) -> Result<DFSchema> {
     let mut fields: Vec<FieldRef> = vec![Arc::new(Field::new(INCREMENT, DataType::Utf8, true))];
     let mut push = |input: usize, name: &String| -> Result<()> {
@@ -66,6 +67,9 @@ fn schema(inputs: &[LogicalPlan], description: &Description) -> Result<DFSchema>
     }
     for name in VERSION_COLUMNS {
         fields.push(Arc::new(Field::new(name, version_type(name, description), true)));
+    }
+    if description.review.as_ref().is_some_and(|review| review.reasons.is_some()) {
+        fields.push(Arc::new(Field::new(REASON, DataType::Utf8, true)));
     }
     DFSchema::from_unqualified_fields(fields.into(), Default::default())
 }

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, lit,
 use super::description::{Aggregation, ExpectedInput};
 use super::filter::spec_filter;
 use super::{IncrementInputs, IncrementOptions, internal};
-use crate::columns::{DATA_VERSION_BY_FIELD, VERSION_COLUMNS, field_version, is_reserved};
+use crate::columns::{DATA_VERSION_BY_FIELD, VERSION_COLUMNS, WAITING, field_version, is_reserved};
 use crate::error::{MetaxyError, Result};
 use crate::model::{FeatureKey, Lineage, ParentPlan};
 
@@ -49,17 +49,8 @@ pub(crate) fn parent_rows(
         return Ok(None);
     };
     let feature = &inputs.plan.feature.spec;
-    let schema = provider.schema();
     let keys = inputs.plan.parent_struct_keys(index);
-    let mut conditions = options.filters.get(&parent.dep.feature).cloned().unwrap_or_default();
-    conditions.extend(options.global_filters.iter().filter(|f| has_columns(f, &schema)).cloned());
-    let pass = (!conditions.is_empty()).then(|| internal::parent_pass(index));
-    let (plan, columns) = renamed(&feature.key, parent, provider, &keys, index, conjunction(conditions))?;
-    let mut builder = LogicalPlanBuilder::from(plan);
-    for text in parent.dep.filters.iter().flatten() {
-        let filter = spec_filter(text, builder.schema(), &feature.key, &parent.dep.feature)?;
-        builder = builder.filter(filter)?;
-    }
+    let Rows { builder, columns, pass } = filtered_rows(inputs, options, index, provider)?;
     let aggregation = aggregation(inputs, parent, &columns, &keys, index)?;
     let user_columns = selected(parent, &columns, &feature.id_columns, inputs)?;
     let versions: Vec<String> = keys.iter().map(|key| internal::parent_version(index, key)).collect();
@@ -81,6 +72,38 @@ pub(crate) fn parent_rows(
         aggregation,
     };
     Ok(Some((builder.project(exprs)?.build()?, input)))
+}
+
+/// A parent's rows that meet the filters of the spec.
+pub(super) struct Rows {
+    pub builder: LogicalPlanBuilder,
+    /// The user columns under their new names.
+    pub columns: Vec<String>,
+    /// The column that says whether a row passes the caller's filters, if there are any.
+    pub pass: Option<String>,
+}
+
+/// The rows that `provider` has of parent number `index`: user columns, versions, and what the caller asks of them.
+pub(super) fn filtered_rows(
+    inputs: &IncrementInputs,
+    options: &IncrementOptions,
+    index: usize,
+    provider: &Arc<dyn TableProvider>,
+) -> Result<Rows> {
+    let parent = &inputs.plan.parents[index];
+    let feature = &inputs.plan.feature.spec.key;
+    let schema = provider.schema();
+    let keys = inputs.plan.parent_struct_keys(index);
+    let mut conditions = options.filters.get(&parent.dep.feature).cloned().unwrap_or_default();
+    conditions.extend(options.global_filters.iter().filter(|f| has_columns(f, &schema)).cloned());
+    let pass = (!conditions.is_empty()).then(|| internal::parent_pass(index));
+    let (plan, columns) = renamed(feature, parent, provider, &keys, index, conjunction(conditions))?;
+    let mut builder = LogicalPlanBuilder::from(plan);
+    for text in parent.dep.filters.iter().flatten() {
+        let filter = spec_filter(text, builder.schema(), feature, &parent.dep.feature)?;
+        builder = builder.filter(filter)?;
+    }
+    Ok(Rows { builder, columns, pass })
 }
 
 /// N:1 lineage, where any version of the parent is needed at all.
@@ -127,6 +150,8 @@ fn renamed(
         let name = field.name();
         if VERSION_COLUMNS.contains(&name.as_str()) {
             exprs.push(scanned(&table, name).alias(format!("{name}{suffix}")));
+        } else if name == WAITING {
+            exprs.push(scanned(&table, name).alias(name));
         } else if !is_reserved(name) {
             let new = parent.dep.renamed(name).to_owned();
             if columns.contains(&new) {

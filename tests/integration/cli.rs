@@ -149,7 +149,15 @@ fn without_a_configuration_nothing_is_made_until_a_write() {
     let cli = || Cli::new(folder.path()).env("METAXY_EXT__DATAFUSION__FEATURES", "[\"features.toml\"]");
     cli().sql(&["SELECT * FROM resolve_update('video/raw', (SELECT 'v1' AS video_id, named_struct('default', 'a') AS metaxy_provenance_by_field))"]).run().ok();
     assert_eq!(files_below(folder.path()).len(), 1);
-    cli().sql(&[INSERT]).run().ok();
+    let ran = cli().sql(&[INSERT]).run();
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (
+            Some(0),
+            "Warning: store dev: no project is set, so writes are made for project \"default\"; set project in \
+             metaxy.toml or METAXY_PROJECT\n"
+        )
+    );
     assert!(folder.path().join("metaxy-store/video/raw.delta/_delta_log").is_dir());
     let out = cli().args(["--format", "csv"]).sql(&["SELECT video_id FROM video__raw"]).run().ok();
     assert_eq!(out, "video_id\nv1\n");

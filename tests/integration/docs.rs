@@ -157,8 +157,23 @@ fn fallback_sessions_print_what_they_show() {
 }
 
 #[test]
+fn increment_sessions_print_what_they_show() {
+    run_page("docs/increments.md");
+}
+
+#[test]
 fn executor_sessions_print_what_they_show() {
     run_page("docs/executors.md");
+}
+
+#[test]
+fn operation_sessions_print_what_they_show() {
+    run_page("docs/operations.md");
+}
+
+#[test]
+fn system_table_sessions_print_what_they_show() {
+    run_page("docs/system_tables.md");
 }
 
 #[test]
@@ -237,7 +252,7 @@ fn project_for_help() -> tempfile::TempDir {
         format!("[stores.{name}]\ntype = \"delta\"\n[stores.{name}.config]\nroot_path = \"{name}\"\n")
     });
     let features = "[ext.datafusion]\nfeatures = [\"features.toml\"]\n";
-    write("metaxy.toml", &format!("store = \"dev\"\n{}{features}", stores.concat()));
+    write("metaxy.toml", &format!("project = \"demo\"\nstore = \"dev\"\n{}{features}", stores.concat()));
     let feature = |rest: &str| format!("[[feature]]\nid_columns = [\"video_id\"]\n{rest}\n");
     let (raw, crop) = (feature("key = \"video\""), feature("key = \"video/crop\"\ndeps = [\"video\"]"));
     write("features.toml", &(raw + &crop));
@@ -297,7 +312,13 @@ fn load(text: &str) -> Result<Vec<FeatureDefinition>> {
 
 #[test]
 fn feature_files_in_the_documentation_load() {
-    let pages = ["README.md", "docs/features.md", "docs/fallback_stores.md", "docs/executors.md"];
+    let pages = [
+        "README.md",
+        "docs/features.md",
+        "docs/fallback_stores.md",
+        "docs/executors.md",
+        "docs/system_tables.md",
+    ];
     let files: Vec<Block> =
         pages.into_iter().flat_map(blocks).filter(|block| block.text.contains("[[feature]]")).collect();
     assert!(files.len() >= 5);

@@ -210,20 +210,30 @@ fn inserts_by_position_are_refused_unless_names_agree() {
 }
 
 #[test]
-fn deletes_and_updates_do_nothing() {
+fn deletes_say_exactly_what_they_mean() {
     run(async {
         let (_project, host, _extension) = host().await;
-        for statement in [
-            "DELETE FROM dev.features.video__raw",
-            "DELETE FROM dev.features.video__raw WHERE video_id IN (SELECT 'v1')",
-            "DELETE FROM dev.features.video__raw WHERE false",
-            "UPDATE dev.features.video__raw SET path = 'x'",
-            "TRUNCATE TABLE dev.features.video__raw",
-        ] {
+        for statement in
+            ["UPDATE dev.features.video__raw SET path = 'x'", "TRUNCATE TABLE dev.features.video__raw"]
+        {
             let message = one_line(&sql(&host, statement).await.expect_err(statement));
             assert!(message.contains("video/raw"), "{message}");
         }
-        assert_eq!(only(&sql(&host, "SELECT count(*) FROM dev.history.video__raw").await.unwrap()), json!(2));
+        for (condition, deleted) in [
+            ("false", 0),
+            ("video_id IN (SELECT 'nothing')", 0),
+            ("NOT EXISTS (SELECT 1)", 0),
+            ("video_id IN (SELECT 'v1')", 1),
+            ("true", 1),
+        ] {
+            let delete = format!("DELETE FROM dev.features.video__raw WHERE {condition}");
+            assert_eq!(only(&sql(&host, &delete).await.unwrap()), json!(deleted), "{condition}");
+        }
+        let rows = "SELECT count(*) FROM dev.history.video__raw";
+        assert_eq!(only(&sql(&host, rows).await.unwrap()), json!(4));
+        let delete = "DELETE FROM dev.history.video__raw WHERE video_id IN (SELECT 'v1') AND metaxy_deleted_at IS NULL";
+        assert_eq!(only(&sql(&host, delete).await.unwrap()), json!(1));
+        assert_eq!(only(&sql(&host, rows).await.unwrap()), json!(3));
     });
 }
 
@@ -310,7 +320,7 @@ async fn counts(
 
 async fn write_and_resolve(backend: Arc<dyn MetadataStore>) {
     let settings = HashSettings::new(HashAlgorithm::Xxh3_64, 20).unwrap();
-    let store = Arc::new(Store::new("mine", backend, settings, specs()));
+    let store = Arc::new(Store::new("mine", backend, settings, specs()).with_project("demo").unwrap());
     let context = SessionContext::new();
     let none = IncrementOptions::default();
     let write = async |feature: &str, sql: &str| {

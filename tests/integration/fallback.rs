@@ -11,6 +11,7 @@ use datafusion_metaxy::model::{FeatureDefinition, FeatureKey, FeatureSpec, Field
 use datafusion_metaxy::session::{Extension, MetaxySession, SessionContextExt};
 use datafusion_metaxy::store::{
     Append, DeltaStore, FeatureVersions, MemoryStore, MetadataStore, ReadOptions, Store, WriteOptions,
+    WriteTime,
 };
 use datafusion_metaxy::update::IncrementOptions;
 use futures::StreamExt;
@@ -32,7 +33,7 @@ deps = ["video/raw"]
 /// A project of Delta stores, the first one the default; each with further lines of its `config` table.
 fn project(stores: &[(&str, &str)], more: &str) -> Project {
     let project = Project::new(FEATURES);
-    let mut text = format!("store = {:?}\n", stores[0].0);
+    let mut text = format!("store = {:?}\nproject = \"test\"\n", stores[0].0);
     for (name, config) in stores {
         let root = project.path().join(name);
         text += &format!(
@@ -292,7 +293,7 @@ fn definitions(code_version: &str) -> Vec<FeatureDefinition> {
 
 fn store(name: &str, backend: &Arc<dyn MetadataStore>, code_version: &str) -> Store {
     let settings = HashSettings::new(HashAlgorithm::XxHash64, 16).unwrap();
-    Store::new(name, Arc::clone(backend), settings, definitions(code_version))
+    Store::new(name, Arc::clone(backend), settings, definitions(code_version)).with_project("demo").unwrap()
 }
 
 /// Backends for three stores, in memory and as Delta tables.
@@ -385,6 +386,7 @@ async fn append_deleted(from: &Arc<dyn MetadataStore>, to: &Arc<dyn MetadataStor
         settings,
         id_columns: vec!["video_id".into()],
         write_key: None,
+        time: WriteTime::Updated,
     };
     assert_eq!(to.append(&feature, append).await.unwrap(), 1);
 }

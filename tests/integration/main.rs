@@ -5,21 +5,33 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod buffered;
 mod cancel;
 mod cli;
 mod cli_errors;
 mod concurrency;
 mod conformance;
+mod deletes;
 mod delta;
 mod delta_foreign;
 mod delta_order;
 mod docs;
 mod embed;
+mod exactly_once;
+mod external;
 mod fallback;
 mod memory_limit;
 mod parquet;
 mod parquet_foreign;
+mod pending;
+mod projects;
 mod property;
 mod python;
+mod python_system;
+mod reasons;
+mod safety;
+mod shards;
 mod stories;
 mod support;
+mod system_tables;
+mod transfer;

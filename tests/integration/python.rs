@@ -27,7 +27,7 @@ const CHILDREN: [(&str, &[&str]); 6] = [
 const ALL: [&str; 6] =
     ["video/crop", "video/chunk", "video/label", "video/summary", "video/subtitle", "video/public"];
 
-fn start_python(args: &[&str]) -> Output {
+pub fn start_python(args: &[&str]) -> Output {
     let python = std::env::var("METAXY_TEST_PYTHON").expect("METAXY_TEST_PYTHON names a Python with metaxy");
     let mut command = Command::new(python);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("METAXY_")) {
@@ -36,25 +36,25 @@ fn start_python(args: &[&str]) -> Output {
     command.env("PYTHONDONTWRITEBYTECODE", "1").args(args).output().unwrap()
 }
 
-fn python(args: &[&str]) -> String {
+pub fn python(args: &[&str]) -> String {
     let output = start_python(args);
     assert!(output.status.success(), "{args:?}\n{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The project of `tests/python`, in a folder of its own.
-struct RoundTrip {
+pub struct RoundTrip {
     folder: TempDir,
 }
 
 impl RoundTrip {
-    fn create() -> Self {
+    pub fn create() -> Self {
         let project = Self { folder: tempfile::tempdir().unwrap() };
         project.python("create", &[]);
         project
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -196,6 +196,49 @@ fn we_find_the_work_of_python_done() {
             project.we_have_nothing_left();
             project.compare_rows();
         }
+    });
+}
+
+/// Soft and hard deletes, what revives a sample, a copy and a rebase: both read the same rows after each.
+#[test]
+#[ignore = "needs METAXY_TEST_PYTHON: .ci/run sets it"]
+fn both_read_the_same_after_deletes_and_copies() {
+    run(async {
+        let project = RoundTrip::create();
+        project.write_with_program().await;
+        let sql = |statement: &str| Cli::new(project.path()).sql(&[statement]).run().ok();
+        sql("DELETE FROM video__label WHERE chunk_no > 7");
+        project.compare_rows();
+        project.compare_increments(&ALL).await;
+        sql("DELETE FROM history.video__crop WHERE video_id IN (SELECT min(video_id) FROM video__crop)");
+        sql("DELETE FROM video__raw WHERE video_id = (SELECT max(video_id) FROM video__raw)");
+        project.compare_rows();
+        project.compare_increments(&ALL).await;
+        // What was deleted is computed again.
+        assert!(project.write_with_program().await > 0);
+        project.compare_rows();
+        project.compare_increments(&ALL).await;
+
+        // Everything in another store, which then is the one that both use.
+        let file = project.path().join("metaxy.toml");
+        let config = std::fs::read_to_string(&file).unwrap();
+        let store = &config[config.find("[stores.dev]").unwrap()..];
+        let other = store.replace("stores.dev", "stores.copy").replace("./store", "./copy");
+        let with_copy = format!("{config}\n{other}");
+        std::fs::write(&file, &with_copy).unwrap();
+        sql("CALL copy.system.copy(from_store => 'dev')");
+        std::fs::write(&file, with_copy.replace("store = \"dev\"", "store = \"copy\"")).unwrap();
+        // Definitions are not copied: they are pushed.
+        crate::python_system::metaxy(project.path(), &["push"]);
+        project.compare_rows();
+        project.compare_increments(&ALL).await;
+        let version = project.csv("SELECT DISTINCT metaxy_feature_version FROM video__crop");
+        let version = version.lines().last().unwrap();
+        // Every sample is there already.
+        let rebased = sql(&format!("CALL rebase('video/crop', from_version => '{version}')"));
+        assert!(rebased.contains("| video/crop | 0    |"), "{rebased}");
+        sql("DELETE FROM history.video__crop");
+        project.compare_increments(&["video/crop"]).await;
     });
 }
 

@@ -114,8 +114,9 @@ impl Project {
     /// Writes another configuration over the same store and features.
     pub fn configure(&self, top: &str, store: &str) {
         let (root, kind) = (self.path().join("store"), self.kind);
+        let project = if top.contains("project =") { "" } else { "project = \"test\"\n" };
         let text = format!(
-            "store = \"dev\"\n{top}\n\n[stores.dev]\ntype = {kind:?}\n[stores.dev.config]\nroot_path = {root:?}\n\
+            "store = \"dev\"\n{project}{top}\n\n[stores.dev]\ntype = {kind:?}\n[stores.dev.config]\nroot_path = {root:?}\n\
              {store}\n\n[ext.datafusion]\nfeatures = [\"features*.toml\"]\n"
         );
         self.write("metaxy.toml", &text);

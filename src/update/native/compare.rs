@@ -7,7 +7,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder
 use super::internal;
 use crate::columns::{INCREMENT, PROVENANCE, VERSION_COLUMNS};
 use crate::update::description::{CurrentInput, Description, StoredRows};
-use crate::update::internal::{STALE, TARGET, stored};
+use crate::update::internal::{STALE, TARGET, orphan_key, stored};
 use crate::update::parents::plain;
 
 /// The names that the columns of the two sides have in the join. They differ from each other and from the result's
@@ -82,6 +82,7 @@ pub(super) fn compared(
         };
         exprs.push(expr.alias(name));
     }
+    exprs.extend(description.keys.iter().map(|key| current(key).alias(orphan_key(key))));
     builder.project(exprs)?.build()
 }
 

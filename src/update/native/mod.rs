@@ -33,7 +33,8 @@ mod internal {
     pub const RANK: &str = "__metaxy_rank";
 }
 
-/// The increment as joins, windows and projections; its columns are those of the node, in their order.
+/// The increment as joins, windows and projections; its columns are those of the node, in their order, and where rows
+/// are compared then the keys of orphaned ones.
 pub(crate) fn native_plan(increment: &Increment) -> Result<LogicalPlan> {
     let description = increment.description.as_ref();
     let expected = joined::expected(increment)?;

@@ -98,6 +98,9 @@ pub struct QuestionChoice {
     pub target: Option<PredicateChoice>,
     pub stale_when: Option<PredicateChoice>,
     pub skip_comparison: bool,
+    pub include_pending: bool,
+    /// Which shard, and of how many.
+    pub shard: Option<(u8, u8)>,
     pub samples: Option<Vec<RowChoice>>,
     pub overrides: bool,
 }
@@ -183,16 +186,22 @@ fn step() -> impl Strategy<Value = StepChoice> {
 fn question() -> impl Strategy<Value = QuestionChoice> {
     let may = || weighted(0.15, predicate());
     let conditions = (weighted(0.2, (any::<u8>(), predicate())), may(), may(), may(), may());
-    (conditions, rarely(), weighted(0.1, vec(row(), 0..8)), any::<bool>()).prop_map(
-        |((parent, own, global, target, stale_when), skip_comparison, samples, overrides)| QuestionChoice {
-            parent,
-            own,
-            global,
-            target,
-            stale_when,
-            skip_comparison,
-            samples,
-            overrides,
+    let extent = (rarely(), any::<bool>(), weighted(0.15, (any::<u8>(), 0..3u8)));
+    (conditions, extent, weighted(0.1, vec(row(), 0..8)), any::<bool>()).prop_map(
+        |((parent, own, global, target, stale_when), extent, samples, overrides)| {
+            let (skip_comparison, include_pending, shard) = extent;
+            QuestionChoice {
+                parent,
+                own,
+                global,
+                target,
+                stale_when,
+                skip_comparison,
+                include_pending,
+                shard,
+                samples,
+                overrides,
+            }
         },
     )
 }
@@ -221,7 +230,7 @@ pub fn blueprints() -> impl Strategy<Value = Blueprint> {
         2 => vec(parent(), 3..=3),
         1 => vec(parent(), 4..=4),
     ];
-    let kind = prop_oneof![5 => Just(0u8), 3 => Just(1u8), 1 => Just(2u8), 6 => Just(3u8)];
+    let kind = prop_oneof![5 => Just(0u8), 3 => Just(1u8), 1 => Just(2u8), 6 => Just(3u8), 3 => Just(4u8)];
     let further = (kind, any::<u32>(), weighted(0.6, (any::<u8>(), 0..8u8)))
         .prop_map(|(kind, columns, condition)| FurtherChoice { kind, columns, condition });
     let asked = (question(), further, sometimes());

@@ -12,8 +12,7 @@ use super::case::{Case, Deleted, Further, Question, Samples, Step};
 use super::model::{CURRENT, OLDER};
 use super::pool;
 use super::specs::{Planned, Source, features, predicate};
-use super::switches;
-use super::value::{Row, Type, Value, cells};
+use super::value::{Row, Type, Value};
 
 const HASHES: [(HashAlgorithm, usize); 6] = [
     (HashAlgorithm::XxHash32, 8),
@@ -35,6 +34,7 @@ pub fn case(blueprint: &Blueprint) -> Case {
         further: match blueprint.further {
             FurtherChoice { kind: 1, .. } => Further::Counts,
             FurtherChoice { kind: 2, .. } => Further::Progress,
+            FurtherChoice { kind: 4, .. } => Further::Reasons,
             FurtherChoice { kind: 3, columns, condition } => Further::Excerpt { columns, condition },
             FurtherChoice { .. } => Further::Nothing,
         },
@@ -124,7 +124,7 @@ fn steps(blueprint: &Blueprint, planned: &[Planned]) -> Vec<Step> {
         if !(parent.optional && parent.absent) {
             let feature = if index == 0 { 0 } else { index + usize::from(chain) };
             let mut rows = &parent.rows[..];
-            if parent.aged && switches::PENDING_SAMPLES {
+            if parent.aged {
                 // The target was computed under the older definition, and knows all of them.
                 let raw = |at: usize, kind| {
                     rows.iter().map(|row| raw(&planned[at], row, kind, shift)).collect::<Vec<_>>()
@@ -170,30 +170,7 @@ fn steps(blueprint: &Blueprint, planned: &[Planned]) -> Vec<Step> {
             }
         }
     }
-    if !switches::PENDING_SAMPLES {
-        without_pending(&mut steps, planned);
-    }
     steps
-}
-
-/// Makes rows of parents that have an older version, and no row at the current one, current.
-fn without_pending(steps: &mut [Step], planned: &[Planned]) {
-    let mut known: BTreeSet<(usize, Vec<Value>)> = BTreeSet::new();
-    let id = |feature: usize, row: &Row| (feature, cells(row, &planned[feature].feature.spec.id_columns));
-    for step in steps {
-        match step {
-            Step::Write { feature, rows, .. } => known.extend(rows.iter().map(|row| id(*feature, row))),
-            Step::Append { feature, rows, .. } if *feature + 1 < planned.len() => {
-                for (row, _) in rows {
-                    if !known.contains(&id(*feature, row)) {
-                        row.insert(FEATURE_VERSION.into(), Value::text(CURRENT));
-                        known.insert(id(*feature, row));
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
 }
 
 fn question(blueprint: &Blueprint, planned: &[Planned]) -> Question {
@@ -243,5 +220,11 @@ fn question(blueprint: &Blueprint, planned: &[Planned]) -> Question {
         target: on_own(&choice.target),
         stale_when: on_own(&choice.stale_when),
         skip_comparison: choice.skip_comparison,
+        include_pending: choice.include_pending,
+        explain: false,
+        shard: choice.shard.map(|(number, more)| {
+            let count = 2 + u32::from(more);
+            (1 + u32::from(number) % count, count)
+        }),
     }
 }

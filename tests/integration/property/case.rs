@@ -92,6 +92,11 @@ pub struct Question {
     pub target: Vec<Predicate>,
     pub stale_when: Vec<Predicate>,
     pub skip_comparison: bool,
+    pub include_pending: bool,
+    /// Only to be asked once more; the model has no reasons.
+    pub explain: bool,
+    /// Only the samples of shard i of n.
+    pub shard: Option<(u32, u32)>,
 }
 
 /// What else is asked, besides the whole increment. At most one thing per case: planning takes nearly all of the time.
@@ -102,6 +107,8 @@ pub enum Further {
     Counts,
     /// The share of input that is not new.
     Progress,
+    /// Why each row is there.
+    Reasons,
     /// Some columns, chosen bit by bit, of the rows that meet a condition: a column and what is asked of it.
     Excerpt {
         columns: u32,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{ident, lit};
-use datafusion_metaxy::columns::{DATA_VERSION_BY_FIELD, INCREMENT, PROVENANCE, PROVENANCE_BY_FIELD};
+use datafusion_metaxy::columns::{DATA_VERSION_BY_FIELD, INCREMENT, PROVENANCE, PROVENANCE_BY_FIELD, REASON};
 use datafusion_metaxy::config::VersioningEngine;
 
 use super::blueprint::PredicateChoice;
@@ -21,7 +21,7 @@ use super::world::World;
 pub struct Outcome {
     /// There is no answer, and everybody says so.
     pub refused: bool,
-    /// How many rows were new, stale and orphaned.
+    /// How many rows there were of each class.
     pub classes: BTreeMap<String, usize>,
     /// Whether writing what was due was seen to settle it.
     pub settled: bool,
@@ -49,14 +49,26 @@ fn report(case: &Case, world: &World<'_>) -> String {
         text += &format!("spec {}\n", feature.spec.to_json());
     }
     text.extend(case.steps.iter().map(|step| format!("step {}\n", step.summary(&case.features))));
-    let Question { samples, filters, global, target, stale_when, skip_comparison } = &case.question;
+    let Question {
+        samples,
+        filters,
+        global,
+        target,
+        stale_when,
+        skip_comparison,
+        include_pending,
+        shard,
+        explain: _,
+    } = &case.question;
     for (feature, filter) in filters {
         text += &format!("filters of {}: {filter}\n", case.features[*feature].key());
     }
     for (name, list) in [("global_filters", global), ("target_filters", target), ("stale_when", stale_when)] {
         text.extend(list.iter().map(|condition| format!("{name}: {condition}\n")));
     }
-    text += &format!("skip_comparison: {skip_comparison}\n");
+    text += &format!(
+        "skip_comparison: {skip_comparison}, include_pending: {include_pending}, shard: {shard:?}\n"
+    );
     if let Some(samples) = samples {
         text += &format!(
             "samples {:?}, overrides {}:\n{}",
@@ -92,11 +104,17 @@ async fn ask(world: &mut World<'_>) -> Result<Outcome, Failure> {
         }
     }
     let Ok(expected) = expected else { return Ok(Outcome { refused: true, ..Outcome::default() }) };
+    let mut said: Option<Answer> = None;
     for executor in EXECUTORS {
         match case.further {
             Further::Nothing => {}
             Further::Counts => counts(world, executor, &expected).await?,
             Further::Progress => progress(world, executor).await?,
+            Further::Reasons => {
+                let given = reasons(world, executor, &expected).await?;
+                let first = said.get_or_insert_with(|| given.clone());
+                same(&format!("{executor:?}: reasons, beside those of another"), first, &given)?;
+            }
             Further::Excerpt { columns, condition } => {
                 excerpt(world, executor, &expected, columns, condition).await?;
             }
@@ -177,6 +195,38 @@ async fn counts(world: &World<'_>, executor: VersioningEngine, expected: &Answer
     same(&format!("{executor:?}: the query for counts"), &wanted, &answer)
 }
 
+/// Asked for reasons, the answer has the same rows, each with one that fits its class.
+async fn reasons(
+    world: &World<'_>,
+    executor: VersioningEngine,
+    expected: &Answer,
+) -> Result<Answer, Failure> {
+    let question = Question { explain: true, ..world.case.question.clone() };
+    let (given, _) = increment(world, &question, executor).await?;
+    let mut rows = given.rows.clone();
+    for row in &mut rows {
+        let reason = row.remove(REASON).unwrap_or(Value::Null);
+        let class = cell(row, INCREMENT);
+        let begins =
+            |starts: &[&str]| reason.as_text().is_some_and(|text| starts.iter().any(|s| text.starts_with(s)));
+        let fits = match class.as_text() {
+            Some("new") => begins(&["no stored row", "stored rows were not looked at", "the definition"]),
+            Some("stale") => begins(&[""]) && !begins(&["no stored row", "the stored row has changed"]),
+            Some("orphaned") => {
+                reason.as_text().is_some_and(|text| text.contains("no live row"))
+                    || begins(&["not among the samples", "a key is NULL"])
+            }
+            _ => reason.as_text().is_some_and(|text| text.contains("is not recomputed yet")),
+        };
+        if !fits {
+            return Err(format!("{executor:?}: a row is {class:?}, since {reason:?}"));
+        }
+    }
+    let without = Answer::new(expected.columns.clone(), rows);
+    same(&format!("{executor:?}: the increment with reasons"), expected, &without)?;
+    Ok(given)
+}
+
 /// A query for some columns of some rows gives what the whole answer has there.
 async fn excerpt(
     world: &World<'_>,
@@ -245,8 +295,8 @@ async fn settle(world: &mut World<'_>) -> Result<bool, Failure> {
     let ids = case.features[target].spec.id_columns.clone();
     let question = Question { samples: case.question.samples.clone(), ..Question::default() };
     let due = |answer: Answer| -> Vec<Row> {
-        let orphaned = Value::text("orphaned");
-        answer.rows.into_iter().filter(|row| cell(row, INCREMENT) != orphaned).collect()
+        let writable = [Value::text("new"), Value::text("stale")];
+        answer.rows.into_iter().filter(|row| writable.contains(&cell(row, INCREMENT))).collect()
     };
     let everything = Question { skip_comparison: true, ..question.clone() };
     let Ok(everything) = model::answer(case, &world.tables, target, &everything) else { return Ok(false) };

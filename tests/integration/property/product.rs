@@ -14,8 +14,8 @@ use datafusion_metaxy::columns::{
 use datafusion_metaxy::config::VersioningEngine;
 use datafusion_metaxy::error::{MetaxyError, Result};
 use datafusion_metaxy::model::{FeatureDefinition, FeatureKey, Origin};
-use datafusion_metaxy::store::{Append, MemoryStore, MetadataStore, Store, WriteOptions};
-use datafusion_metaxy::update::IncrementOptions;
+use datafusion_metaxy::store::{Append, MemoryStore, MetadataStore, Store, WriteOptions, WriteTime};
+use datafusion_metaxy::update::{IncrementOptions, Shard};
 use futures::StreamExt;
 
 use super::arrow::{self, BatchBuilder};
@@ -124,6 +124,7 @@ impl<'a> Product<'a> {
             settings: self.case.settings,
             id_columns: feature.spec.id_columns.clone(),
             write_key: None,
+            time: WriteTime::Updated,
         };
         self.backend.append(&key, append).await?;
         Ok(())
@@ -163,6 +164,9 @@ impl<'a> Product<'a> {
             target_filters: exprs(&question.target),
             stale_when: exprs(&question.stale_when),
             skip_comparison: question.skip_comparison,
+            include_pending: question.include_pending,
+            explain: question.explain,
+            shard: question.shard.map(|(number, count)| Shard::new(number, count)).transpose()?,
             ..IncrementOptions::default()
         })
     }

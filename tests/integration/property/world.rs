@@ -34,8 +34,8 @@ impl<'a> World<'a> {
             Step::Process { feature, mask, children, seed, overrides } => {
                 let answer = model::answer(self.case, &self.tables, *feature, &Question::default());
                 let Ok(answer) = answer else { return Ok(()) };
-                let due =
-                    answer.rows.into_iter().filter(|row| cell(row, INCREMENT) != Value::text("orphaned"));
+                let writable = [Value::text("new"), Value::text("stale")];
+                let due = answer.rows.into_iter().filter(|row| writable.contains(&cell(row, INCREMENT)));
                 let chosen: Vec<Row> = due
                     .enumerate()
                     .filter(|(i, _)| mask.rotate_right(*i as u32) & 1 == 1)

@@ -12,7 +12,6 @@ use super::history::all_members;
 use super::{CURRENT, Refusal, Table, Tables, comparison_columns};
 use crate::property::case::{Case, Feature, Question};
 use crate::property::predicate::Predicate;
-use crate::property::switches;
 use crate::property::value::{Row, Value, cell, cells, project};
 
 /// An increment.
@@ -48,9 +47,16 @@ pub fn answer(case: &Case, tables: &Tables, target: usize, question: &Question) 
     columns.extend([INCREMENT].iter().chain(&VERSION_COLUMNS).map(ToString::to_string));
     let mut rows = Vec::new();
     let table = tables.get(&feature.key()).filter(|_| !question.skip_comparison);
+    let answer = |rows: Vec<Row>| {
+        let own = rows.into_iter().filter(|row| match question.shard {
+            Some((number, count)) => shard(&cells(row, &expected.keys), count) + 1 == number,
+            None => true,
+        });
+        Ok(Answer::new(columns.clone(), own))
+    };
     let Some(table) = table else {
         rows.extend(expected.rows.iter().filter(|row| row.passes).map(|row| expected_row("new", row)));
-        return Ok(Answer::new(columns, rows));
+        return answer(rows);
     };
     if !table.has_all(&expected.keys.iter().map(String::as_str).collect::<Vec<_>>()) {
         return Err("the stored rows lack a key".into());
@@ -86,17 +92,20 @@ pub fn answer(case: &Case, tables: &Tables, target: usize, question: &Question) 
         expected.rows.iter().map(|row| cells(&row.values, &expected.keys)).collect();
     let waiting = pending(case, tables, feature, question)?;
     for (key, stored) in &stored {
-        if wanted.contains(key) || waiting.contains(key) {
-            continue;
-        }
+        let class = match waiting.get(key) {
+            _ if wanted.contains(key) => continue,
+            None => "orphaned",
+            Some(true) if question.include_pending => "pending",
+            Some(_) => continue,
+        };
         if !stored.together {
             let own = stored.rows.iter().filter(|row| passes(row));
-            rows.extend(own.map(|row| stored_row(feature, table, &expected, row)));
+            rows.extend(own.map(|row| stored_row(class, feature, table, &expected, row)));
         } else if stored.rows.iter().any(passes) {
-            rows.push(stored_row(feature, table, &expected, stored.rows[0]));
+            rows.push(stored_row(class, feature, table, &expected, stored.rows[0]));
         }
     }
-    Ok(Answer::new(columns, rows))
+    answer(rows)
 }
 
 impl Stored<'_> {
@@ -127,18 +136,42 @@ fn check_global(case: &Case, tables: &Tables, feature: &Feature, question: &Ques
     Ok(())
 }
 
-/// The keys of samples that only wait for a parent to be recomputed.
+/// The keys of samples that only wait for a parent to be recomputed, and whether they pass the question's filters.
 fn pending(
     case: &Case,
     tables: &Tables,
     feature: &Feature,
     question: &Question,
-) -> Result<BTreeSet<Vec<Value>>, Refusal> {
-    if question.samples.is_some() || !switches::PENDING_SAMPLES {
-        return Ok(BTreeSet::new());
+) -> Result<BTreeMap<Vec<Value>, bool>, Refusal> {
+    let mut waiting = BTreeMap::new();
+    if question.samples.is_some() {
+        return Ok(waiting);
     }
     let with_older = expected(case, tables, feature, question, true)?;
-    Ok(with_older.rows.iter().map(|row| cells(&row.values, &with_older.keys)).collect())
+    for row in &with_older.rows {
+        *waiting.entry(cells(&row.values, &with_older.keys)).or_default() |= row.passes;
+    }
+    Ok(waiting)
+}
+
+/// The shard of a key, from 0 on: each value as its length and its text, NULL as nothing.
+fn shard(key: &[Value], count: u32) -> u32 {
+    let mut bytes = Vec::new();
+    for value in key {
+        let text = match value {
+            Value::Null => {
+                bytes.push(0);
+                continue;
+            }
+            Value::Int(number) => number.to_string(),
+            Value::Text(text) => text.clone(),
+            Value::Versions(_) => panic!("{value:?} is no id"),
+        };
+        bytes.push(1);
+        bytes.extend((text.len() as u64).to_le_bytes());
+        bytes.extend(text.as_bytes());
+    }
+    u32::try_from(xxhash_rust::xxh3::xxh3_64(&bytes) % u64::from(count)).unwrap()
 }
 
 fn expected_row(class: &str, expected: &ExpectedRow) -> Row {
@@ -151,9 +184,9 @@ fn expected_row(class: &str, expected: &ExpectedRow) -> Row {
     row
 }
 
-/// An orphaned row: the expected side's names, filled from the stored row where name and type match.
-fn stored_row(feature: &Feature, table: &Table, expected: &Expected, stored: &Row) -> Row {
-    let mut row = Row::from([(INCREMENT.to_owned(), Value::text("orphaned"))]);
+/// An orphaned or pending row: the expected side's names, filled from the stored row where name and type match.
+fn stored_row(class: &str, feature: &Feature, table: &Table, expected: &Expected, stored: &Row) -> Row {
+    let mut row = Row::from([(INCREMENT.to_owned(), Value::text(class))]);
     for key in &expected.keys {
         row.insert(key.clone(), cell(stored, key));
     }

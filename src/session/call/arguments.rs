@@ -1,0 +1,111 @@
+//! The arguments of a CALL: constants, written as any SQL expression.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::sql::sqlparser::ast::{Expr, ExprWithAlias, FunctionArg};
+use indexmap::IndexMap;
+
+use crate::error::{MetaxyError, Result, one_line};
+use crate::functions::{Arguments, as_text};
+
+/// The arguments of one call, by parameter name.
+pub(super) struct Constants {
+    procedure: &'static str,
+    arguments: Arguments,
+    state: SessionState,
+}
+
+impl Constants {
+    /// Sorts out the arguments.
+    ///
+    /// # Errors
+    /// One that the procedure does not have; the error lists those it has.
+    pub(super) fn new(
+        procedure: &'static str,
+        parameters: &[&'static str],
+        args: Vec<FunctionArg>,
+        state: SessionState,
+    ) -> Result<Self> {
+        Ok(Self { procedure, arguments: Arguments::parse(procedure, args, parameters)?, state })
+    }
+
+    /// A text: a string, a bare name, or any expression that gives one. Absent and NULL are the same.
+    pub(super) fn text(&self, parameter: &str) -> Result<Option<String>> {
+        let Some(expr) = self.arguments.get(parameter) else { return Ok(None) };
+        if let Some(text) = as_text(expr) {
+            return Ok(Some(text));
+        }
+        let value = self.value(parameter, expr)?;
+        if value.is_null() {
+            return Ok(None);
+        }
+        match value.try_as_str() {
+            Some(text) => Ok(text.map(str::to_owned)),
+            None => Err(self.arguments.wrong(parameter, "a string", expr).into()),
+        }
+    }
+
+    /// TRUE or FALSE. Absent and NULL are the same.
+    pub(super) fn truth(&self, parameter: &str) -> Result<Option<bool>> {
+        let Some(expr) = self.arguments.get(parameter) else { return Ok(None) };
+        match self.value(parameter, expr)? {
+            ScalarValue::Boolean(value) => Ok(value),
+            ScalarValue::Null => Ok(None),
+            _ => Err(self.arguments.wrong(parameter, "true or false", expr).into()),
+        }
+    }
+
+    /// A map of texts, in its order; empty when it isn't given.
+    pub(super) fn texts(&self, parameter: &str) -> Result<IndexMap<String, String>> {
+        let Some(expr) = self.arguments.get(parameter) else { return Ok(IndexMap::new()) };
+        let value = self.value(parameter, expr)?;
+        let wrong = |what: &str| MetaxyError::from(self.arguments.wrong(parameter, what, expr));
+        if value.is_null() {
+            return Ok(IndexMap::new());
+        }
+        let array = value.to_array()?;
+        let Some(map) = array.as_map_opt() else {
+            return Err(wrong("a map such as MAP {'name': 'value'}"));
+        };
+        let text = |array: &dyn Array| -> Result<StringArray> {
+            let array = cast(array, &DataType::Utf8).map_err(DataFusionError::from)?;
+            Ok(array.as_string::<i32>().clone())
+        };
+        let (names, values) = (text(map.keys().as_ref())?, text(map.values().as_ref())?);
+        names
+            .iter()
+            .zip(values.iter())
+            .map(|pair| match pair {
+                (Some(name), Some(value)) => Ok((name.to_owned(), value.to_owned())),
+                _ => Err(wrong("a map without NULLs")),
+            })
+            .collect()
+    }
+
+    fn value(&self, parameter: &str, expr: &Expr) -> Result<ScalarValue> {
+        self.evaluate(expr.clone()).map_err(|error| {
+            let reason = one_line(&error.strip_backtrace());
+            MetaxyError::Invalid(format!("{}: {parameter} must be a constant: {reason}", self.procedure))
+        })
+    }
+
+    fn evaluate(&self, expr: Expr) -> Result<ScalarValue, DataFusionError> {
+        let no_columns = DFSchema::empty();
+        let expr = ExprWithAlias { expr, alias: None };
+        let expr = self.state.create_logical_expr_from_sql_expr(expr, &no_columns)?;
+        let expr = self.state.create_physical_expr(expr, &no_columns)?;
+        let one_row = RecordBatchOptions::new().with_row_count(Some(1));
+        let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &one_row)?;
+        match expr.evaluate(&row)? {
+            ColumnarValue::Scalar(value) => Ok(value),
+            ColumnarValue::Array(values) => ScalarValue::try_from_array(&values, 0),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The rows of a snapshot, in one partition and all of them: only then their numbers mean something.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Result;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::store::TableSnapshot;
+
+/// A snapshot as a table that takes no filters.
+#[derive(Debug)]
+pub(super) struct Unfiltered(pub Arc<dyn TableSnapshot>);
+
+#[async_trait]
+impl TableProvider for Unfiltered {
+    fn schema(&self) -> SchemaRef {
+        self.0.rows().schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let config = state.config().clone().with_target_partitions(1);
+        let state = SessionStateBuilder::new()
+            .with_default_features()
+            .with_config(config)
+            .with_runtime_env(Arc::clone(state.runtime_env()))
+            .build();
+        self.0.rows().scan(&state, projection, &[], None).await
+    }
+}

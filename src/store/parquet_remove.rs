@@ -1,0 +1,127 @@
+//! Removing rows of a Parquet folder for good: each file that holds some is superseded by one without them.
+//!
+//! A folder has no log, so files change one by one, oldest first: whoever reads in between, or after a crash, may
+//! still see rows that were to go, but never an older row of a sample in the place of its latest one.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use datafusion::catalog::TableProvider;
+use futures::StreamExt;
+use object_store::ObjectStoreExt;
+
+use super::parquet::ParquetStore;
+use super::parquet_folder::{DataFile, Files, ParquetFolder, STAGING};
+use super::parquet_scan::ParquetRows;
+use super::parquet_stage::Stage;
+use super::remove::{by_file, remaining, removed_meanwhile};
+use super::row_order::MOST_FILES;
+use super::stamp::read_back;
+use super::{Append, TableSnapshot, WriteTime};
+use crate::error::{MetaxyError, Result};
+use crate::model::FeatureKey;
+
+/// A Parquet folder with the files that it had at one moment.
+#[derive(Debug)]
+pub(crate) struct ParquetSnapshot {
+    store: ParquetStore,
+    feature: FeatureKey,
+    folder: ParquetFolder,
+    files: Arc<Files>,
+    rows: Arc<ParquetRows>,
+}
+
+impl ParquetSnapshot {
+    pub(crate) async fn open(store: &ParquetStore, feature: &FeatureKey) -> Result<Option<Self>> {
+        let folder = store.folder(feature)?;
+        let files = Arc::new(folder.files().await?);
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let rows = ParquetRows::new(folder.clone(), files.schema()).pinned(Arc::clone(&files));
+        let (store, feature) = (store.clone(), feature.clone());
+        Ok(Some(Self { store, feature, folder, files, rows: Arc::new(rows) }))
+    }
+
+    /// Writes the file without those rows; a file stays even if no row does, for its number and its write key.
+    async fn rewrite(&self, file: &DataFile, gone: Vec<u64>) -> Result<()> {
+        let objects = Arc::clone(&self.folder.objects.store);
+        let mut batches = match read_back(objects, file.meta.location.clone()).await {
+            Ok(batches) => batches,
+            Err(_) if self.folder.is_gone(&file.meta.location).await => {
+                return Err(removed_meanwhile(&self.feature));
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(first) = batches.next().await.transpose()? else { return Ok(()) };
+        let schema = first.schema();
+        let mut keep = remaining(gone);
+        let batches = futures::stream::iter([Ok(first)])
+            .chain(batches)
+            .map(move |batch| batch.and_then(|batch| keep(&batch)))
+            .boxed();
+        let time = (WriteTime::Kept, DateTime::<Utc>::MIN_UTC);
+        let key = file.footer.write_key().map(str::to_owned);
+        let before = || self.store.location.check_writable(&self.feature);
+        let stage = Stage::write_file(self.folder.clone(), schema, key, time, batches, &before).await?;
+        let published = stage.publish_as(&file.successor()).await;
+        stage.discard().await;
+        if !published? || !self.folder.files().await?.has_file(&file.successor()) {
+            return Err(removed_meanwhile(&self.feature));
+        }
+        let superseded = self.folder.objects.store.delete(&file.meta.location).await;
+        match superseded {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => {
+                let reason = format!("its rows were deleted, but the old file can't be removed: {error}");
+                Err(self.folder.error(file.name(), &reason))
+            }
+        }
+    }
+
+    async fn rewrite_all(&self, rows: &[u64]) -> Result<()> {
+        if self.files.files.len() as u64 > MOST_FILES {
+            return Err(self.folder.error("", "it has too many files to delete from"));
+        }
+        let mut done = 0_usize;
+        for (rank, gone) in by_file(rows) {
+            let Some(file) = self.files.files.get(rank) else {
+                return Err(self.folder.error("", "a row to delete is in no file of it"));
+            };
+            match self.rewrite(file, gone).await {
+                Ok(()) => done += 1,
+                Err(error) if done == 0 => return Err(error),
+                Err(error) => {
+                    return Err(MetaxyError::Store {
+                        store: self.store.location.store().to_owned(),
+                        reason: format!(
+                            "feature {}: rows in {done} files were deleted, then: {error}; repeat the DELETE for the rest",
+                            self.feature
+                        ),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl TableSnapshot for ParquetSnapshot {
+    fn rows(&self) -> Arc<dyn TableProvider> {
+        Arc::clone(&self.rows) as _
+    }
+
+    async fn remove(&self, rows: &[u64], append: Option<Append>) -> Result<u64> {
+        // What stands in for removed rows has to be there before they go.
+        if let Some(append) = append {
+            super::parquet_commit::append(&self.store, &self.feature, append).await?;
+        }
+        let outcome = self.rewrite_all(rows).await;
+        let table = self.store.location.table_path(&self.feature);
+        self.store.location.tidy(&format!("{table}/{STAGING}"));
+        outcome?;
+        Ok(rows.len() as u64)
+    }
+}

@@ -1,0 +1,281 @@
+//! Copying the rows of features from another store, with their versions and times.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::catalog::TableProvider;
+use datafusion::common::{Column, JoinType, NullEquality, TableReference};
+use datafusion::dataframe::DataFrame;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, ident, lit};
+use datafusion::prelude::SessionContext;
+use datafusion::scalar::ScalarValue;
+use futures::StreamExt;
+
+use super::{Recorded, stored_rows};
+use crate::columns::{
+    CREATED_AT, DATA_VERSION, DELETED_AT, FEATURE_VERSION, MATERIALIZATION_ID, PROJECT_VERSION, PROVENANCE,
+    UPDATED_AT, scalar_type,
+};
+use crate::error::{MetaxyError, Result};
+use crate::model::{FeatureDefinition, FeatureKey};
+use crate::store::view::{Others, View};
+use crate::store::{Append, EventType, FeatureTable, FeatureVersions, Store, WriteScope, WriteTime};
+use crate::types::storable;
+
+/// The columns that, with the ids, tell one row of a sample's history from another.
+const IDENTITY: [&str; 8] = [
+    FEATURE_VERSION,
+    PROJECT_VERSION,
+    PROVENANCE,
+    DATA_VERSION,
+    CREATED_AT,
+    UPDATED_AT,
+    DELETED_AT,
+    MATERIALIZATION_ID,
+];
+
+/// What is copied, and for whom.
+#[derive(Clone)]
+pub struct CopyOptions {
+    /// The feature versions whose rows are copied; by default all.
+    pub feature_versions: FeatureVersions,
+    /// Every row of a sample, which is the default, instead of its latest one.
+    pub sample_history: bool,
+    /// Conditions on the rows of single features.
+    pub filters: HashMap<FeatureKey, Vec<Expr>>,
+    /// Conditions on the rows of every feature.
+    pub global_filters: Vec<Expr>,
+    /// For whom rows are written.
+    pub scope: WriteScope,
+    /// Is told of every batch that was copied.
+    pub progress: Option<Arc<dyn Fn(&CopyProgress) + Send + Sync>>,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        Self {
+            feature_versions: FeatureVersions::All,
+            sample_history: true,
+            filters: HashMap::new(),
+            global_filters: Vec::new(),
+            scope: WriteScope::default(),
+            progress: None,
+        }
+    }
+}
+
+impl fmt::Debug for CopyOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CopyOptions")
+            .field("feature_versions", &self.feature_versions)
+            .field("sample_history", &self.sample_history)
+            .field("filters", &self.filters)
+            .field("global_filters", &self.global_filters)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far a copy is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyProgress {
+    /// The feature that is being copied.
+    pub feature: FeatureKey,
+    /// Rows of it that were read so far; they become visible together, at the end.
+    pub rows: u64,
+}
+
+/// A feature that was copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopiedFeature {
+    /// The feature.
+    pub feature: FeatureKey,
+    /// Rows that this store did not have yet.
+    pub rows: u64,
+}
+
+impl Store {
+    /// Copies features from another store: rows keep their feature and project versions and their times, so that
+    /// nothing of a sample's history is lost or mixed up. Rows that are here already are left out: a copy that is
+    /// repeated adds nothing, and one that was interrupted goes on with the feature that it was at.
+    ///
+    /// `features` are keys or table names; `None` means every feature of which the other store has rows. Dependents
+    /// come before their parents, so that no sample looks unprocessed in between.
+    ///
+    /// # Errors
+    /// An unknown feature or one without data in the other store, features of another project (nothing is copied
+    /// then), stores that hash differently, columns whose types contradict the table that is here.
+    pub async fn copy_from(
+        self: &Arc<Self>,
+        source: &Arc<Store>,
+        context: &SessionContext,
+        features: Option<&[&str]>,
+        options: &CopyOptions,
+    ) -> Result<Vec<CopiedFeature>> {
+        let graph = source.graph().await?;
+        let mut chosen: Vec<Arc<FeatureDefinition>> = match features {
+            Some(names) => names.iter().map(|name| graph.lookup(name).cloned()).collect::<Result<_>>()?,
+            None => graph.iter().cloned().collect(),
+        };
+        for definition in &chosen {
+            self.check_project(self.own_definition(definition).await?.as_ref(), &options.scope)?;
+        }
+        self.check_same_hashes(source)?;
+        let place = |key: &FeatureKey| graph.iter().position(|definition| definition.key() == key);
+        chosen.sort_by_key(|definition| std::cmp::Reverse(place(definition.key())));
+        chosen.dedup_by(|a, b| a.key() == b.key());
+        let mut copied = Vec::new();
+        for definition in chosen {
+            let stored = source.open(definition.key()).await?;
+            if stored.is_none() && features.is_some() {
+                return Err(source.not_found(definition.key()));
+            }
+            let Some(stored) = stored else { continue };
+            let view = View {
+                feature_version: match &options.feature_versions {
+                    FeatureVersions::All => None,
+                    FeatureVersions::Exactly(version) => Some(version.clone()),
+                    FeatureVersions::Current => Some(graph.feature_version(definition.key())?),
+                },
+                sample_history: options.sample_history,
+                deleted: true,
+                others: Others::Hidden,
+            };
+            let table = FeatureTable::new(Arc::clone(source), Arc::clone(&definition), Some(stored), view);
+            let work =
+                Recorded::start(self, &definition.project, EventType::CopyStarted, Some(&definition)).await;
+            let outcome = self.copy_feature(context, &definition, table, options).await;
+            let rows = outcome.as_ref().copied();
+            work.end(EventType::CopyCompleted, EventType::CopyFailed, rows).await;
+            copied.push(CopiedFeature { feature: definition.key().clone(), rows: outcome? });
+        }
+        Ok(copied)
+    }
+
+    /// The definition that this store has of a feature, else the given one.
+    async fn own_definition(&self, definition: &Arc<FeatureDefinition>) -> Result<Arc<FeatureDefinition>> {
+        let graph = self.graph().await?;
+        let own = graph.get(definition.key()).unwrap_or(definition);
+        if own.spec.id_columns != definition.spec.id_columns {
+            return Err(MetaxyError::Write {
+                feature: definition.key().to_string(),
+                reason: format!(
+                    "its id columns are {} here, but {} in the other store",
+                    own.spec.id_columns.join(", "),
+                    definition.spec.id_columns.join(", ")
+                ),
+            });
+        }
+        Ok(Arc::clone(own))
+    }
+
+    fn check_same_hashes(&self, source: &Store) -> Result<()> {
+        if self.settings() == source.settings() {
+            return Ok(());
+        }
+        let shown = |store: &Store| {
+            let settings = store.settings();
+            let (algorithm, length) = (settings.algorithm.name(), settings.length);
+            format!("hash_algorithm = {algorithm:?} and hash_truncation_length = {length}")
+        };
+        Err(MetaxyError::Store {
+            store: self.name().to_owned(),
+            reason: format!(
+                "it has {}, but store {} has {}; versions of one mean nothing in the other",
+                shown(self),
+                source.name(),
+                shown(source)
+            ),
+        })
+    }
+
+    async fn copy_feature(
+        self: &Arc<Self>,
+        context: &SessionContext,
+        definition: &Arc<FeatureDefinition>,
+        source: FeatureTable,
+        options: &CopyOptions,
+    ) -> Result<u64> {
+        let mut plan = scan("source", Arc::new(source))?;
+        let own_filters = options.filters.get(definition.key()).into_iter().flatten();
+        for condition in own_filters.chain(&options.global_filters) {
+            plan = LogicalPlanBuilder::from(plan).filter(condition.clone())?.build()?;
+        }
+        if let Some(stored) = self.open(definition.key()).await? {
+            let own = Arc::clone(definition);
+            let target = FeatureTable::new(Arc::clone(self), own, Some(stored), View::HISTORY);
+            plan = missing(plan, &definition.spec.id_columns, target)?;
+        }
+        let rows = DataFrame::new(context.state(), plan).execute_stream().await?;
+        let (schema, rows) = stored_rows(rows);
+        let (progress, feature, read) =
+            (options.progress.clone(), definition.key().clone(), AtomicU64::new(0));
+        let rows = rows.inspect(move |batch| {
+            if let (Some(progress), Ok(batch)) = (&progress, batch) {
+                let rows = batch.num_rows() as u64;
+                let rows = read.fetch_add(rows, Ordering::Relaxed) + rows;
+                progress(&CopyProgress { feature: feature.clone(), rows });
+            }
+        });
+        let append = Append {
+            schema,
+            rows: rows.boxed(),
+            settings: self.settings(),
+            id_columns: definition.spec.id_columns.clone(),
+            write_key: None,
+            time: WriteTime::Kept,
+        };
+        self.backend.append(definition.key(), append).await
+    }
+}
+
+fn scan(name: &str, table: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+    Ok(LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(table), None)?.build()?)
+}
+
+/// The rows of a plan that are not among those of the table.
+fn missing(plan: LogicalPlan, ids: &[String], table: FeatureTable) -> Result<LogicalPlan> {
+    let there = table.schema();
+    let here = Schema::clone(plan.schema().as_arrow());
+    let columns: Vec<&str> = ids
+        .iter()
+        .map(String::as_str)
+        .chain(IDENTITY)
+        .filter(|name| here.field_with_name(name).is_ok() || there.field_with_name(name).is_ok())
+        .collect();
+    let name = |side: &str, i: usize| format!("__metaxy_{side}{i}");
+    // Both sides in one type; a column that one side lacks is NULL there.
+    let side = |schema: &Schema, label: &str| -> Vec<Expr> {
+        let column = |(i, column): (usize, &&str)| {
+            let data_type = scalar_type(column)
+                .or_else(|| Some(storable(here.field_with_name(column).ok()?.data_type())))
+                .unwrap_or(DataType::Utf8);
+            let value = match schema.field_with_name(column) {
+                Ok(_) => ident(*column),
+                Err(_) => lit(ScalarValue::Null),
+            };
+            cast(value, data_type).alias(name(label, i))
+        };
+        columns.iter().enumerate().map(column).collect()
+    };
+    let names = |label: &str| -> Vec<Column> {
+        (0..columns.len()).map(|i| Column::new_unqualified(name(label, i))).collect()
+    };
+    let target = LogicalPlanBuilder::from(scan("target", Arc::new(table))?)
+        .project(side(&there, "target"))?
+        .build()?;
+    let all: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+    let marked: Vec<Expr> = all.iter().cloned().chain(side(&here, "source")).collect();
+    let plan = LogicalPlanBuilder::from(plan).project(marked)?.join_detailed(
+        target,
+        JoinType::LeftAnti,
+        (names("source"), names("target")),
+        None,
+        NullEquality::NullEqualsNull,
+    )?;
+    Ok(plan.project(all)?.build()?)
+}
