@@ -73,7 +73,7 @@ pub use snapshot::TableSnapshot;
 pub(crate) use system::SystemTable;
 pub use system::{Event, EventType, Payload, ProjectVersion, PushOptions, PushReport};
 pub use table::FeatureTable;
-pub use transfer::{CopiedFeature, CopyOptions, CopyProgress};
+pub use transfer::{CopiedFeature, CopyOptions, CopyProgress, OnProgress};
 pub use warnings::Warnings;
 pub use write::{WriteOptions, WriteReport};
 

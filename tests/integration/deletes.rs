@@ -226,7 +226,12 @@ fn a_delete_does_not_take_what_is_written_meanwhile() {
             let error = datafusion::physical_plan::collect(plan, host.task_ctx()).await.unwrap_err();
             let error = datafusion_metaxy::error::MetaxyError::from(error);
             assert!(one_line(&error).contains("at the same time"), "{error}");
-            assert_eq!(ids(&store, &ReadOptions::default()).await, [json!("a"), json!("b")], "{}", backend.kind());
+            assert_eq!(
+                ids(&store, &ReadOptions::default()).await,
+                [json!("a"), json!("b")],
+                "{}",
+                backend.kind()
+            );
         }
     });
 }
@@ -245,7 +250,10 @@ fn a_file_that_a_delete_has_written_anew_keeps_its_place() {
         fs::write(second.join("x"), "").unwrap();
         crate::support::error(&session, "DELETE FROM history.video").await;
         assert_eq!(query(&session, "SELECT id FROM video").await, Vec::<Value>::new());
-        assert_eq!(column(&query(&session, "SELECT count(*) AS n FROM history.video").await, "n"), [json!(1)]);
+        assert_eq!(
+            column(&query(&session, "SELECT count(*) AS n FROM history.video").await, "n"),
+            [json!(1)]
+        );
     });
 }
 

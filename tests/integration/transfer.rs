@@ -155,7 +155,8 @@ fn copies_at_the_same_time_add_rows_once() {
                     let (target, source) = (Arc::clone(&target), Arc::clone(&source));
                     tokio::spawn(async move {
                         let options = CopyOptions::default();
-                        let copied = target.copy_from(&source, &SessionContext::new(), None, &options).await.unwrap();
+                        let copied =
+                            target.copy_from(&source, &SessionContext::new(), None, &options).await.unwrap();
                         copied.iter().map(|copied| copied.rows).sum::<u64>()
                     })
                 })

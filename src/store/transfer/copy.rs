@@ -38,6 +38,9 @@ const IDENTITY: [&str; 8] = [
     MATERIALIZATION_ID,
 ];
 
+/// Hears how far a copy is.
+pub type OnProgress = Arc<dyn Fn(&CopyProgress) + Send + Sync>;
+
 /// What is copied, and for whom.
 #[derive(Clone)]
 pub struct CopyOptions {
@@ -52,7 +55,7 @@ pub struct CopyOptions {
     /// For whom rows are written.
     pub scope: WriteScope,
     /// Is told of every batch that was copied.
-    pub progress: Option<Arc<dyn Fn(&CopyProgress) + Send + Sync>>,
+    pub progress: Option<OnProgress>,
 }
 
 impl Default for CopyOptions {

@@ -5,7 +5,7 @@ mod rebase;
 mod recorded;
 mod stored;
 
-pub use copy::{CopiedFeature, CopyOptions, CopyProgress};
+pub use copy::{CopiedFeature, CopyOptions, CopyProgress, OnProgress};
 pub(in crate::store) use recorded::Recorded;
 pub(in crate::store) use stored::stored_rows;
 
