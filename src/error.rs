@@ -101,6 +101,12 @@ pub enum MetaxyError {
         /// The project that the write belongs to.
         expected: String,
     },
+    /// Rows that were worked out from a table could not be written, as others have written to it meanwhile.
+    #[error("feature {feature}: other rows of it were written at the same time; nothing was done, try again")]
+    Changed {
+        /// The feature's key.
+        feature: String,
+    },
     /// A statement or a call asks for something impossible.
     #[error("{0}")]
     Invalid(String),

@@ -238,6 +238,7 @@ impl Shared {
         let graph = self.store.graph().await?;
         let place = |key: &FeatureKey| graph.iter().position(|definition| definition.key() == key);
         state.features.sort_by_key(|waiting| std::cmp::Reverse(place(waiting.definition.key())));
+        let mut failed = None;
         for waiting in state.features.iter_mut().filter(|waiting| is_due(waiting)) {
             while let Some(write) = waiting.writes.first_mut() {
                 write.tried = true;
@@ -247,11 +248,15 @@ impl Shared {
                     write.batches.iter().cloned().map(Ok).collect();
                 let rows = futures::stream::iter(batches);
                 let rows = Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&write.schema), rows));
-                self.store.write_rows(&waiting.definition, rows, &options).await?;
+                if let Err(error) = self.store.write_rows(&waiting.definition, rows, &options).await {
+                    // Other features don't have to wait for this one.
+                    failed.get_or_insert(error);
+                    break;
+                }
                 waiting.writes.remove(0);
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 }
 

@@ -15,7 +15,7 @@ use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use super::delta_remove::DeltaSnapshot;
 use super::location::Location;
 use super::row_order::{FILE_COLUMN, FileRanks, RowOrderExec, in_order};
-use super::{Append, MetadataStore, RecordedSettings, StoredTable, TableSnapshot};
+use super::{Append, MetadataStore, RecordedSettings, StoredTable, TableSnapshot, TableState};
 use crate::columns::{PROVENANCE, ROW_ORDER};
 use crate::config::StoreConfig;
 use crate::error::{MetaxyError, Result};
@@ -109,6 +109,10 @@ impl MetadataStore for DeltaStore {
         Ok(Some(StoredTable { provider: Arc::new(provider), recorded, sample_version }))
     }
 
+    async fn state(&self, feature: &FeatureKey) -> Result<TableState> {
+        Ok(table_state(self.load(feature).await?.as_ref()))
+    }
+
     async fn snapshot(&self, feature: &FeatureKey) -> Result<Option<Arc<dyn TableSnapshot>>> {
         Ok(DeltaSnapshot::open(self, feature).await?.map(|snapshot| Arc::new(snapshot) as _))
     }
@@ -116,6 +120,12 @@ impl MetadataStore for DeltaStore {
     async fn append(&self, feature: &FeatureKey, rows: Append) -> Result<u64> {
         super::delta_commit::append(self, feature, rows).await
     }
+}
+
+/// The state of a table, `None` for one that isn't there.
+pub(crate) fn table_state(table: Option<&DeltaTable>) -> TableState {
+    let version = table.and_then(DeltaTable::version);
+    version.map(|version| TableState::new(version.to_string())).unwrap_or_default()
 }
 
 /// All rows of a Delta table, with their row order as a last column.

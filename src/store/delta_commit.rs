@@ -16,11 +16,11 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::{DeltaTable, DeltaTableError};
 use serde_json::json;
 
-use super::delta::{ALGORITHM_PROPERTY, DeltaStore, LENGTH_PROPERTY, recorded_settings};
+use super::delta::{ALGORITHM_PROPERTY, DeltaStore, LENGTH_PROPERTY, recorded_settings, table_state};
 use super::delta_schema::{has_naive_time, merge, to_delta};
 use super::delta_stage::Stage;
 use super::stamp::later_than;
-use super::{Append, times};
+use super::{Append, TableState, times};
 use crate::error::{MetaxyError, Result};
 use crate::hash::HashSettings;
 use crate::model::FeatureKey;
@@ -32,8 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Appends rows to the feature's table in one commit, creating it or adding columns as needed.
 pub(crate) async fn append(store: &DeltaStore, feature: &FeatureKey, rows: Append) -> Result<u64> {
-    let Append { schema, rows, settings, id_columns, write_key, time } = rows;
-    let commit = Commit { store, feature, settings, write_key };
+    let Append { schema, rows, settings, id_columns, write_key, time, only_at } = rows;
+    let commit = Commit { store, feature, settings, write_key, only_at };
     let table = store.load(feature).await?;
     if let Some(table) = &table
         && commit.was_done(table).await?
@@ -66,6 +66,7 @@ struct Commit<'a> {
     feature: &'a FeatureKey,
     settings: HashSettings,
     write_key: Option<String>,
+    only_at: Option<TableState>,
 }
 
 impl Commit<'_> {
@@ -79,6 +80,10 @@ impl Commit<'_> {
                 Ok(table) => table,
                 Err(error) => return self.give_up(stage, error).await,
             };
+            let state = table_state(table.as_ref());
+            if let Err(error) = state.check(self.only_at.as_ref(), self.feature) {
+                return self.give_up(stage, error).await;
+            }
             if let Some(table) = &table {
                 match self.was_done(table).await {
                     Ok(false) => {}

@@ -96,6 +96,10 @@ impl DeltaSnapshot {
             if present < removed.len() {
                 return Err(removed_meanwhile(&self.feature));
             }
+            if replaced.appended.is_some() && table.version() != self.table.version() {
+                // What is appended was worked out from all rows there were.
+                return Err(removed_meanwhile(&self.feature));
+            }
             if let Some(appended) = replaced.appended.take() {
                 replaced.appended = Some(match times::latest_time(&table).await? {
                     Some(latest) if appended.is_too_early(latest) => {

@@ -19,7 +19,7 @@ use futures::TryStreamExt;
 use super::delta_schema::merge;
 use super::remove::{removed_meanwhile, without};
 use super::stamp::stamped;
-use super::{Append, MetadataStore, RecordedSettings, StoredTable, TableSnapshot, WriteTime};
+use super::{Append, MetadataStore, RecordedSettings, StoredTable, TableSnapshot, TableState, WriteTime};
 use crate::columns::{DELETED_AT, ROW_ORDER, UPDATED_AT};
 use crate::error::{MetaxyError, Result};
 use crate::hash::HashSettings;
@@ -91,6 +91,10 @@ impl MetadataStore for MemoryStore {
         }))
     }
 
+    async fn state(&self, feature: &FeatureKey) -> Result<TableState> {
+        Ok(self.tables.lock().get(feature).map(Table::state).unwrap_or_default())
+    }
+
     async fn snapshot(&self, feature: &FeatureKey) -> Result<Option<Arc<dyn TableSnapshot>>> {
         let Some(table) = self.tables.lock().get(feature).cloned() else {
             return Ok(None);
@@ -117,6 +121,8 @@ impl MetadataStore for MemoryStore {
         if known(&tables, &rows.write_key) {
             return Ok(0);
         }
+        let state = tables.get(feature).map(Table::state).unwrap_or_default();
+        state.check(rows.only_at.as_ref(), feature)?;
         let mut table = match tables.get(feature) {
             Some(table) => table.clone(),
             None => Table {
@@ -135,6 +141,10 @@ impl MetadataStore for MemoryStore {
 }
 
 impl Table {
+    fn state(&self) -> TableState {
+        TableState::new(format!("{}/{}", self.removals, self.batches.len()))
+    }
+
     /// Adds rows under one time, and the columns that the table lacks.
     fn add(
         &mut self,
@@ -186,9 +196,11 @@ impl TableSnapshot for MemorySnapshot {
             None => None,
         };
         let mut tables = self.tables.lock();
-        let Some(mut table) =
-            tables.get(&self.feature).filter(|t| t.removals == self.table.removals).cloned()
-        else {
+        // What is appended was worked out from all rows there were.
+        let same = |now: &&Table| {
+            now.removals == self.table.removals && (added.is_none() || now.state() == self.table.state())
+        };
+        let Some(mut table) = tables.get(&self.feature).filter(same).cloned() else {
             return Err(removed_meanwhile(&self.feature));
         };
         let mut start = 0_u64;

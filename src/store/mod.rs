@@ -73,7 +73,7 @@ pub use snapshot::TableSnapshot;
 pub(crate) use system::SystemTable;
 pub use system::{Event, EventType, Payload, ProjectVersion, PushOptions, PushReport};
 pub use table::FeatureTable;
-pub use transfer::{CopiedFeature, CopyOptions, CopyProgress};
+pub use transfer::{CopiedFeature, CopyOptions, CopyProgress, OnProgress};
 pub use warnings::Warnings;
 pub use write::{WriteOptions, WriteReport};
 
@@ -111,6 +111,15 @@ pub trait MetadataStore: Debug + Send + Sync {
     /// # Errors
     /// An error in the stream of rows, or of the store; then nothing has become visible.
     async fn append(&self, feature: &FeatureKey, rows: Append) -> Result<u64>;
+
+    /// The state that the table is in, for [`Append::only_at`]. A store that gives none, as by default, can't tell a
+    /// delete or a copy that somebody has written meanwhile.
+    ///
+    /// # Errors
+    /// When the table can't be read.
+    async fn state(&self, _feature: &FeatureKey) -> Result<TableState> {
+        Ok(TableState::default())
+    }
 
     /// The table as it is now, to take rows out of it; `None` when nothing was ever written to it.
     ///
@@ -178,6 +187,27 @@ pub struct Append {
     pub write_key: Option<String>,
     /// The column that gets the time of the write.
     pub time: WriteTime,
+    /// The state that the table must still be in: the rows were worked out from it.
+    pub only_at: Option<TableState>,
+}
+
+/// A state of a table, which every write to it changes. Nothing but comparing is done with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableState(String);
+
+impl TableState {
+    /// The state that this text stands for; the empty one is that of a table which isn't there.
+    pub fn new(state: impl Into<String>) -> Self {
+        Self(state.into())
+    }
+
+    /// Whether rows that were worked out from `only_at` may be added now.
+    pub(crate) fn check(&self, only_at: Option<&Self>, feature: &FeatureKey) -> Result<()> {
+        match only_at {
+            Some(expected) if expected != self => Err(MetaxyError::Changed { feature: feature.to_string() }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Which column of appended rows gets the time of the write: one value, later than any time that the table holds.

@@ -13,7 +13,7 @@ use super::location::Location;
 use super::parquet_folder::{Objects, ParquetFolder};
 use super::parquet_remove::ParquetSnapshot;
 use super::parquet_scan::ParquetRows;
-use super::{Append, MetadataStore, StoredTable, TableSnapshot};
+use super::{Append, MetadataStore, StoredTable, TableSnapshot, TableState};
 use crate::config::StoreConfig;
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
@@ -89,6 +89,10 @@ impl MetadataStore for ParquetStore {
         let sample_version = files.sample_version();
         let provider = ParquetRows::new(folder, files.schema());
         Ok(Some(StoredTable { provider: Arc::new(provider), recorded, sample_version }))
+    }
+
+    async fn state(&self, feature: &FeatureKey) -> Result<TableState> {
+        Ok(self.folder(feature)?.files().await?.state())
     }
 
     async fn snapshot(&self, feature: &FeatureKey) -> Result<Option<Arc<dyn TableSnapshot>>> {

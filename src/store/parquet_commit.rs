@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Append;
 use super::delta_schema::merge;
 use super::parquet::ParquetStore;
 use super::parquet_folder::{Files, ParquetFolder, STAGING};
@@ -14,6 +13,7 @@ use super::parquet_scan::ParquetRows;
 use super::parquet_stage::Stage;
 use super::stamp::later_than;
 use super::times::read_latest;
+use super::{Append, TableState};
 use crate::error::{MetaxyError, Result};
 use crate::hash::HashSettings;
 use crate::model::FeatureKey;
@@ -39,7 +39,7 @@ pub(crate) async fn append(store: &ParquetStore, feature: &FeatureKey, rows: App
 }
 
 async fn stage_and_publish(store: &ParquetStore, feature: &FeatureKey, rows: Append) -> Result<u64> {
-    let Append { schema, rows, settings, write_key, time: column, .. } = rows;
+    let Append { schema, rows, settings, write_key, time: column, only_at, .. } = rows;
     let folder = store.folder(feature)?;
     let files = folder.files().await?;
     folder.remove_superseded(&files).await;
@@ -53,7 +53,7 @@ async fn stage_and_publish(store: &ParquetStore, feature: &FeatureKey, rows: App
     let Some(mut stage) = staged else {
         return Ok(0);
     };
-    let commit = Commit { feature, folder, settings, write_key };
+    let commit = Commit { feature, folder, settings, write_key, only_at };
     let outcome = commit.run(&mut stage).await;
     stage.discard().await;
     outcome
@@ -64,6 +64,7 @@ struct Commit<'a> {
     folder: ParquetFolder,
     settings: HashSettings,
     write_key: Option<String>,
+    only_at: Option<TableState>,
 }
 
 impl Commit<'_> {
@@ -74,6 +75,7 @@ impl Commit<'_> {
             if files.has_key(self.write_key.as_deref()) {
                 return Ok(0);
             }
+            files.state().check(self.only_at.as_ref(), self.feature)?;
             self.check(&files, stage).await?;
             if let Some(latest) = latest_time(&self.folder, &files).await?
                 && stage.is_too_early(latest)

@@ -22,9 +22,9 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
 use serde::{Deserialize, Serialize};
 
-use super::RecordedSettings;
 use super::delta_schema::merge;
 use super::parquet_footer::Footer;
+use super::{RecordedSettings, TableState};
 use crate::error::{MetaxyError, Result, one_line};
 use crate::hash::HashSettings;
 
@@ -278,6 +278,11 @@ impl DataFile {
         format!("{stem}{GENERATION}{}.parquet", generation + 1)
     }
 
+    /// By this, files are ordered as their rows were written.
+    pub(crate) fn age(&self) -> (Option<i64>, Option<u64>) {
+        (self.footer.latest_time().flatten(), self.number())
+    }
+
     /// The number of a file of ours.
     fn number(&self) -> Option<u64> {
         let (digits, _) = generation(self.name());
@@ -294,6 +299,12 @@ impl Files {
     /// All columns and struct members that any file has.
     pub(crate) fn schema(&self) -> &Schema {
         &self.schema
+    }
+
+    /// What changes with every file that comes or goes.
+    pub(crate) fn state(&self) -> TableState {
+        let names: Vec<&str> = self.files.iter().map(DataFile::name).collect();
+        TableState::new(names.join("/"))
     }
 
     /// Whether a file of this name is there and not superseded.

@@ -84,11 +84,17 @@ impl ParquetSnapshot {
         if self.files.files.len() as u64 > MOST_FILES {
             return Err(self.folder.error("", "it has too many files to delete from"));
         }
-        let mut done = 0_usize;
+        let mut files = Vec::new();
         for (rank, gone) in by_file(rows) {
-            let Some(file) = self.files.files.get(rank) else {
-                return Err(self.folder.error("", "a row to delete is in no file of it"));
-            };
+            match self.files.files.get(rank) {
+                Some(file) => files.push((file, gone)),
+                None => return Err(self.folder.error("", "a row to delete is in no file of it")),
+            }
+        }
+        // By the time of their rows: a file that was written anew by an earlier delete looks young.
+        files.sort_by_key(|(file, _)| file.age());
+        let mut done = 0_usize;
+        for (file, gone) in files {
             match self.rewrite(file, gone).await {
                 Ok(()) => done += 1,
                 Err(error) if done == 0 => return Err(error),
@@ -116,6 +122,7 @@ impl TableSnapshot for ParquetSnapshot {
     async fn remove(&self, rows: &[u64], append: Option<Append>) -> Result<u64> {
         // What stands in for removed rows has to be there before they go.
         if let Some(append) = append {
+            let append = Append { only_at: Some(self.files.state()), ..append };
             super::parquet_commit::append(&self.store, &self.feature, append).await?;
         }
         let outcome = self.rewrite_all(rows).await;

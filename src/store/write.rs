@@ -19,7 +19,7 @@ use futures::stream::BoxStream;
 
 use super::prepare::{Preparer, Stamp};
 use super::project::WriteScope;
-use super::{Append, Store, WriteTime};
+use super::{Append, Store, TableState, WriteTime};
 use crate::config::options::MetaxyOptions;
 use crate::error::Result;
 use crate::model::FeatureDefinition;
@@ -93,6 +93,17 @@ impl Store {
         rows: SendableRecordBatchStream,
         options: &WriteOptions,
     ) -> Result<WriteReport> {
+        self.write_rows_at(definition, rows, options, None).await
+    }
+
+    /// As [`write`](Self::write), but only while the table is in this state.
+    pub(super) async fn write_rows_at(
+        &self,
+        definition: &Arc<FeatureDefinition>,
+        rows: SendableRecordBatchStream,
+        options: &WriteOptions,
+        only_at: Option<TableState>,
+    ) -> Result<WriteReport> {
         self.check_project(definition, &options.scope)?;
         let stamp = self.stamp(definition, options).await?;
         let stored = self.open(definition.key()).await?.map(|table| table.provider.schema());
@@ -104,6 +115,7 @@ impl Store {
             id_columns: definition.spec.id_columns.clone(),
             write_key: options.write_key.clone(),
             time: WriteTime::Updated,
+            only_at,
         };
         Ok(WriteReport { rows: self.backend.append(definition.key(), append).await? })
     }

@@ -128,6 +128,7 @@ async fn append_later(backend: &Arc<dyn MetadataStore>, deleted: bool) {
         id_columns: vec!["id".into()],
         write_key: None,
         time: WriteTime::Kept,
+        only_at: None,
     };
     backend.append(&feature, append).await.unwrap();
 }
@@ -205,6 +206,54 @@ fn deletes_beside_writers_lose_nothing() {
             // 0x, 1x and 2x are gone of each file.
             assert_eq!((old, new), (0, 20), "{}", backend.kind());
         }
+    });
+}
+
+#[test]
+fn a_delete_does_not_take_what_is_written_meanwhile() {
+    run(async {
+        let (_folder, backends) = backends();
+        for backend in backends {
+            let store = store(&backend, "1");
+            write(&store, &["a", "b"]).await;
+            // A delete that has read its rows and has not written yet.
+            let extension = datafusion_metaxy::session::Extension::from_stores([Arc::clone(&store)]).unwrap();
+            let host = SessionContext::new();
+            datafusion_metaxy::session::SessionContextExt::attach_metaxy(&host, &extension).await.unwrap();
+            let plan = host.sql("DELETE FROM dev.features.video WHERE id = 'a'").await.unwrap();
+            let plan = plan.create_physical_plan().await.unwrap();
+            write(&store, &["a"]).await;
+            let error = datafusion::physical_plan::collect(plan, host.task_ctx()).await.unwrap_err();
+            let error = datafusion_metaxy::error::MetaxyError::from(error);
+            assert!(one_line(&error).contains("at the same time"), "{error}");
+            assert_eq!(
+                ids(&store, &ReadOptions::default()).await,
+                [json!("a"), json!("b")],
+                "{}",
+                backend.kind()
+            );
+        }
+    });
+}
+
+#[test]
+fn a_file_that_a_delete_has_written_anew_keeps_its_place() {
+    run(async {
+        let project = Project::parquet(RAW);
+        let session = project.session().await;
+        query(&session, &format!("{} UNION ALL SELECT 'b', named_struct('default', 'v')", insert("a"))).await;
+        query(&session, "DELETE FROM video WHERE id = 'a'").await;
+        query(&session, "DELETE FROM history.video WHERE id = 'b'").await;
+        // The older row goes first: if the second file can't be written anew, the sample stays deleted.
+        let second = project.table("video").join("00000000000000000002.metaxy-1.parquet");
+        fs::create_dir(&second).unwrap();
+        fs::write(second.join("x"), "").unwrap();
+        crate::support::error(&session, "DELETE FROM history.video").await;
+        assert_eq!(query(&session, "SELECT id FROM video").await, Vec::<Value>::new());
+        assert_eq!(
+            column(&query(&session, "SELECT count(*) AS n FROM history.video").await, "n"),
+            [json!(1)]
+        );
     });
 }
 

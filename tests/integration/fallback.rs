@@ -387,6 +387,7 @@ async fn append_deleted(from: &Arc<dyn MetadataStore>, to: &Arc<dyn MetadataStor
         id_columns: vec!["video_id".into()],
         write_key: None,
         time: WriteTime::Updated,
+        only_at: None,
     };
     assert_eq!(to.append(&feature, append).await.unwrap(), 1);
 }

@@ -91,6 +91,7 @@ async fn record(tables: &MemoryStore, store: &Arc<Store>) {
         id_columns: Vec::new(),
         write_key: None,
         time: datafusion_metaxy::store::WriteTime::Updated,
+        only_at: None,
     };
     tables.append(&FeatureKey::parse("metaxy-system/feature_versions").unwrap(), append).await.unwrap();
 }

@@ -138,6 +138,38 @@ fn nothing_of_a_history_is_lost_and_nothing_is_added_twice() {
     });
 }
 
+#[test]
+fn copies_at_the_same_time_add_rows_once() {
+    run(async {
+        let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let from = backends(&here).remove(0);
+        let source = store("from", &from, "1");
+        write(&source, &["a", "b", "c"], "v1", 1).await;
+        write(&source, &["a"], "v2", 2).await;
+        for to in backends(&there) {
+            let target = store("to", &to, "1");
+            // Newer than anything that is copied.
+            write(&target, &["x"], "v1", 1).await;
+            let copies: Vec<_> = (0..4)
+                .map(|_| {
+                    let (target, source) = (Arc::clone(&target), Arc::clone(&source));
+                    tokio::spawn(async move {
+                        let options = CopyOptions::default();
+                        let copied =
+                            target.copy_from(&source, &SessionContext::new(), None, &options).await.unwrap();
+                        copied.iter().map(|copied| copied.rows).sum::<u64>()
+                    })
+                })
+                .collect();
+            let mut rows = 0;
+            for copy in copies {
+                rows += copy.await.unwrap();
+            }
+            assert_eq!((rows, history(&target, "video").await.len()), (4, 5), "{}", to.kind());
+        }
+    });
+}
+
 async fn ids(store: &Arc<Store>) -> Vec<String> {
     let frame = store.read(&SessionContext::new(), "video", &ReadOptions::default()).await.unwrap();
     let mut ids: Vec<String> =

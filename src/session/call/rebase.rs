@@ -75,6 +75,16 @@ impl Work for Rebase {
         let definition = self.store.feature(feature).await?;
         self.store.check_project(&definition, &self.options.scope)?;
         let rows = self.source.rows_at_version(&self.context, feature, &self.from).await?;
+        if rows.clone().limit(0, Some(1))?.count().await? == 0 {
+            return Err(MetaxyError::Invalid(format!(
+                "rebase: store {} has no live rows of feature {} at version {}; the versions that there are are in \
+                 metaxy_feature_version of history.{}",
+                self.source.name(),
+                definition.key(),
+                self.from,
+                definition.key().table_name()
+            )));
+        }
         let rows = if self.dry_run {
             self.store.rebased(&self.context, feature, rows, to).await?.count().await? as u64
         } else {

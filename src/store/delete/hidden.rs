@@ -36,7 +36,8 @@ const LIVE: &str = "__metaxy_live";
 const DEAD: &str = "__metaxy_dead";
 const GONE: &str = "__metaxy_gone";
 const STAYS: &str = "__metaxy_stays";
-const VERSION_LIVE_GONE: &str = "__metaxy_version_live_gone";
+const LATEST_LIVE_GONE: &str = "__metaxy_latest_live_gone";
+const LATEST_DEAD_GONE: &str = "__metaxy_latest_dead_gone";
 const LATEST_DEAD: &str = "__metaxy_latest_dead";
 
 /// The rows to append when the rows of these numbers are removed; `None` when there are none.
@@ -108,6 +109,7 @@ pub(super) async fn tombstones(
         id_columns: ids.clone(),
         write_key: None,
         time: WriteTime::Deleted,
+        only_at: None,
     }))
 }
 
@@ -144,19 +146,24 @@ fn samples(
         vec![
             bool_or(is_gone()).alias(GONE),
             bool_or(stays()).alias(STAYS),
-            bool_or(is_gone().and(Expr::Not(Box::new(col(DEAD))))).alias(VERSION_LIVE_GONE),
+            latest(is_gone().and(Expr::Not(Box::new(col(DEAD)))))?.alias(LATEST_LIVE_GONE),
+            latest(is_gone().and(col(DEAD)))?.alias(LATEST_DEAD_GONE),
             latest(is_gone())?.alias(TIME),
             latest(stays().and(Expr::Not(Box::new(col(DEAD)))))?.alias(LIVE),
             latest(stays().and(col(DEAD)))?.alias(LATEST_DEAD),
         ],
     )?;
+    // Live when the delete came, and not only long ago.
+    let live_gone = col(LATEST_LIVE_GONE)
+        .is_not_null()
+        .and(col(LATEST_DEAD_GONE).is_null().or(col(LATEST_LIVE_GONE).gt(col(LATEST_DEAD_GONE))));
     let live = col(LIVE).is_not_null().and(col(LATEST_DEAD).is_null().or(col(LIVE).gt_eq(col(LATEST_DEAD))));
     Ok(by_version.aggregate(
         id_columns().collect(),
         vec![
             bool_or(is_current().and(col(GONE))).alias(CURRENT_GONE),
             bool_or(is_current().and(col(STAYS))).alias(CURRENT_LEFT),
-            bool_or(is_current().and(col(VERSION_LIVE_GONE))).alias(LIVE_GONE),
+            bool_or(is_current().and(live_gone)).alias(LIVE_GONE),
             bool_or(Expr::Not(Box::new(is_current())).and(live)).alias(OLDER_LIVE),
             max(col(TIME)).filter(is_current()).build()?.alias(TIME),
         ],

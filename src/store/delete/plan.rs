@@ -49,7 +49,8 @@ pub(crate) fn deletion(
         return Ok(into(target, name, rows));
     }
     let target: Arc<dyn TableProvider> = Arc::new(SoftDelete::new(table, write_key));
-    Ok(into(target, name, input.clone()))
+    let rows = over(input, &provider_as_source(Arc::clone(&target)))?;
+    Ok(into(target, name, rows))
 }
 
 fn into(target: Arc<dyn TableProvider>, name: TableReference, rows: LogicalPlan) -> LogicalPlan {

@@ -1,22 +1,21 @@
 //! Soft deletes: rows are written again, with the time of their end.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result as DataFusionResult;
 use datafusion::datasource::sink::{DataSink, DataSinkExec};
-use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 
 use crate::model::FeatureDefinition;
 use crate::store::transfer::stored_rows;
-use crate::store::{Append, FeatureTable, Store, WriteTime};
+use crate::store::{Append, FeatureTable, Store, TableState, WriteTime};
 
 /// Where the rows of a soft delete go.
 #[derive(Clone)]
@@ -25,6 +24,9 @@ pub(super) struct SoftDelete {
     definition: Arc<FeatureDefinition>,
     schema: SchemaRef,
     write_key: Option<String>,
+    table: FeatureTable,
+    /// The state of the table when its rows were read.
+    read_at: Arc<Mutex<Option<TableState>>>,
 }
 
 impl SoftDelete {
@@ -34,6 +36,8 @@ impl SoftDelete {
             definition: Arc::clone(table.definition()),
             schema: table.schema(),
             write_key,
+            table: table.clone(),
+            read_at: Arc::default(),
         }
     }
 }
@@ -63,14 +67,24 @@ impl TableProvider for SoftDelete {
         TableType::Base
     }
 
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        self.table.supports_filters_pushdown(filters)
+    }
+
+    /// The rows that may go. What is written from here on is not among them, and makes the delete fail.
     async fn scan(
         &self,
-        _state: &dyn Session,
-        _projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        _limit: Option<usize>,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        Err(DataFusionError::Internal("a soft delete is only written to".into()))
+        let read_at = self.store.backend.state(self.definition.key()).await?;
+        *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(read_at);
+        self.table.scan(state, projection, filters, limit).await
     }
 
     async fn insert_into(
@@ -103,6 +117,7 @@ impl DataSink for SoftDelete {
             id_columns: self.definition.spec.id_columns.clone(),
             write_key: self.write_key.clone(),
             time: WriteTime::Deleted,
+            only_at: self.read_at.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         };
         Ok(self.store.backend.append(self.definition.key(), append).await?)
     }

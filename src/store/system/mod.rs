@@ -124,6 +124,7 @@ impl Store {
         };
         let append = Append {
             time: WriteTime::Kept,
+            only_at: None,
             schema: rows.schema(),
             rows: futures::stream::iter([Ok(rows)]).boxed(),
             settings: self.settings(),

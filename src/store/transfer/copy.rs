@@ -15,7 +15,7 @@ use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
-use super::{Recorded, stored_rows};
+use super::{Recorded, again, stored_rows};
 use crate::columns::{
     CREATED_AT, DATA_VERSION, DELETED_AT, FEATURE_VERSION, MATERIALIZATION_ID, PROJECT_VERSION, PROVENANCE,
     UPDATED_AT, scalar_type,
@@ -38,6 +38,9 @@ const IDENTITY: [&str; 8] = [
     MATERIALIZATION_ID,
 ];
 
+/// Hears how far a copy is.
+pub type OnProgress = Arc<dyn Fn(&CopyProgress) + Send + Sync>;
+
 /// What is copied, and for whom.
 #[derive(Clone)]
 pub struct CopyOptions {
@@ -52,7 +55,7 @@ pub struct CopyOptions {
     /// For whom rows are written.
     pub scope: WriteScope,
     /// Is told of every batch that was copied.
-    pub progress: Option<Arc<dyn Fn(&CopyProgress) + Send + Sync>>,
+    pub progress: Option<OnProgress>,
 }
 
 impl Default for CopyOptions {
@@ -121,8 +124,22 @@ impl Store {
             Some(names) => names.iter().map(|name| graph.lookup(name).cloned()).collect::<Result<_>>()?,
             None => graph.iter().cloned().collect(),
         };
+        if features.is_none() {
+            // Only what there are rows of.
+            let mut with_rows = Vec::new();
+            for definition in chosen {
+                if source.backend.open(definition.key()).await?.is_some() {
+                    with_rows.push(definition);
+                }
+            }
+            chosen = with_rows;
+        }
+        let own = self.graph().await?;
         for definition in &chosen {
-            self.check_project(self.own_definition(definition).await?.as_ref(), &options.scope)?;
+            self.check_project(own.get(definition.key()).unwrap_or(definition), &options.scope)?;
+        }
+        for definition in &chosen {
+            check_ids(own.get(definition.key()).unwrap_or(definition), definition)?;
         }
         self.check_same_hashes(source)?;
         let place = |key: &FeatureKey| graph.iter().position(|definition| definition.key() == key);
@@ -148,29 +165,19 @@ impl Store {
             let table = FeatureTable::new(Arc::clone(source), Arc::clone(&definition), Some(stored), view);
             let work =
                 Recorded::start(self, &definition.project, EventType::CopyStarted, Some(&definition)).await;
-            let outcome = self.copy_feature(context, &definition, table, options).await;
+            let mut attempt = 1;
+            let outcome = loop {
+                let outcome = self.copy_feature(context, &definition, &table, options).await;
+                if !again(&outcome, attempt) {
+                    break outcome;
+                }
+                attempt += 1;
+            };
             let rows = outcome.as_ref().copied();
             work.end(EventType::CopyCompleted, EventType::CopyFailed, rows).await;
             copied.push(CopiedFeature { feature: definition.key().clone(), rows: outcome? });
         }
         Ok(copied)
-    }
-
-    /// The definition that this store has of a feature, else the given one.
-    async fn own_definition(&self, definition: &Arc<FeatureDefinition>) -> Result<Arc<FeatureDefinition>> {
-        let graph = self.graph().await?;
-        let own = graph.get(definition.key()).unwrap_or(definition);
-        if own.spec.id_columns != definition.spec.id_columns {
-            return Err(MetaxyError::Write {
-                feature: definition.key().to_string(),
-                reason: format!(
-                    "its id columns are {} here, but {} in the other store",
-                    own.spec.id_columns.join(", "),
-                    definition.spec.id_columns.join(", ")
-                ),
-            });
-        }
-        Ok(Arc::clone(own))
     }
 
     fn check_same_hashes(&self, source: &Store) -> Result<()> {
@@ -197,10 +204,11 @@ impl Store {
         self: &Arc<Self>,
         context: &SessionContext,
         definition: &Arc<FeatureDefinition>,
-        source: FeatureTable,
+        source: &FeatureTable,
         options: &CopyOptions,
     ) -> Result<u64> {
-        let mut plan = scan("source", Arc::new(source))?;
+        let read_at = self.backend.state(definition.key()).await?;
+        let mut plan = scan("source", Arc::new(source.clone()))?;
         let own_filters = options.filters.get(definition.key()).into_iter().flatten();
         for condition in own_filters.chain(&options.global_filters) {
             plan = LogicalPlanBuilder::from(plan).filter(condition.clone())?.build()?;
@@ -228,9 +236,21 @@ impl Store {
             id_columns: definition.spec.id_columns.clone(),
             write_key: None,
             time: WriteTime::Kept,
+            only_at: Some(read_at),
         };
         self.backend.append(definition.key(), append).await
     }
+}
+
+fn check_ids(own: &FeatureDefinition, other: &FeatureDefinition) -> Result<()> {
+    if own.spec.id_columns == other.spec.id_columns {
+        return Ok(());
+    }
+    let (own_ids, other_ids) = (own.spec.id_columns.join(", "), other.spec.id_columns.join(", "));
+    Err(MetaxyError::Write {
+        feature: own.key().to_string(),
+        reason: format!("its id columns are {own_ids} here, but {other_ids} in the other store"),
+    })
 }
 
 fn scan(name: &str, table: Arc<dyn TableProvider>) -> Result<LogicalPlan> {

@@ -5,6 +5,17 @@ mod rebase;
 mod recorded;
 mod stored;
 
-pub use copy::{CopiedFeature, CopyOptions, CopyProgress};
+pub use copy::{CopiedFeature, CopyOptions, CopyProgress, OnProgress};
 pub(in crate::store) use recorded::Recorded;
 pub(in crate::store) use stored::stored_rows;
+
+use crate::error::{MetaxyError, Result};
+
+/// How often rows are worked out again because others have written to the table meanwhile.
+const ATTEMPTS: usize = 20;
+
+/// Whether work whose rows depend on what the table holds should be done again: that has changed before they could be
+/// written.
+fn again<T>(outcome: &Result<T>, attempt: usize) -> bool {
+    matches!(outcome, Err(MetaxyError::Changed { .. })) && attempt < ATTEMPTS
+}

@@ -10,6 +10,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlanBuilder, Operator, i
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
 
+use super::again;
 use super::recorded::Recorded;
 use crate::columns::{CREATED_AT, DATA_VERSION_BY_FIELD, PROVENANCE_BY_FIELD, is_reserved};
 use crate::error::{MetaxyError, Result};
@@ -40,12 +41,14 @@ impl Store {
         let target = self.at_version(feature, to).await?;
         let work =
             Recorded::start(self, &definition.project, EventType::RebaseStarted, Some(&definition)).await;
-        let outcome = async {
-            let rows = target.with_new_versions(context, feature, rows).await?;
-            let definition = target.feature(feature).await?;
-            target.write_rows(&definition, rows.execute_stream().await?, options).await
+        let mut attempt = 1;
+        let outcome = loop {
+            let outcome = target.rebase_once(context, feature, rows.clone(), options).await;
+            if !again(&outcome, attempt) {
+                break outcome;
+            }
+            attempt += 1;
         };
-        let outcome = outcome.await;
         let rows = outcome.as_ref().map(|report| report.rows);
         work.end(EventType::RebaseCompleted, EventType::RebaseFailed, rows).await;
         outcome
@@ -67,6 +70,19 @@ impl Store {
         to: Option<&str>,
     ) -> Result<DataFrame> {
         self.at_version(feature, to).await?.with_new_versions(context, feature, rows).await
+    }
+
+    async fn rebase_once(
+        self: &Arc<Self>,
+        context: &SessionContext,
+        feature: &str,
+        rows: DataFrame,
+        options: &WriteOptions,
+    ) -> Result<WriteReport> {
+        let definition = self.feature(feature).await?;
+        let read_at = self.backend.state(definition.key()).await?;
+        let rows = self.with_new_versions(context, feature, rows).await?;
+        self.write_rows_at(&definition, rows.execute_stream().await?, options, Some(read_at)).await
     }
 
     /// The latest live row of each sample at a feature version, of this store only.

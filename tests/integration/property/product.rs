@@ -125,6 +125,7 @@ impl<'a> Product<'a> {
             id_columns: feature.spec.id_columns.clone(),
             write_key: None,
             time: WriteTime::Updated,
+            only_at: None,
         };
         self.backend.append(&key, append).await?;
         Ok(())
