@@ -35,6 +35,7 @@ impl Random {
     }
 }
 
+#[allow(clippy::print_stderr, reason = "a failure can be repeated with it")]
 fn seed() -> u64 {
     let given = std::env::var("METAXY_PROPERTY_SEED").ok().and_then(|text| text.parse().ok());
     let seed = given.unwrap_or_else(|| {
