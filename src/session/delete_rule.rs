@@ -46,7 +46,8 @@ impl AnalyzerRule for DeleteRows {
                     }
                     _ => input.as_ref().clone(),
                 };
-                let plan = deletion(table, table_name.clone(), &all, &options.scope, options.write_key)?;
+                let (key, everything) = (options.write_key, matches!(op, WriteOp::Truncate));
+                let plan = deletion(table, table_name.clone(), &all, &options.scope, key, everything)?;
                 return Ok(Transformed::yes(plan));
             }
             Ok(Transformed::no(node))

@@ -244,7 +244,7 @@ fn what_can_not_be_pushed_is_refused_whole() {
         project.write("features2.toml", &two.replace("clip/", "other/"));
         let session = project.session().await;
         let error = one_line(&dev(&session).push(None, &PushOptions::default()).await.unwrap_err());
-        assert!(error.contains("features of several projects are declared (one, default)"), "{error}");
+        assert!(error.contains("features of several projects are declared (one, test)"), "{error}");
 
         let empty = Project::new("");
         let error =

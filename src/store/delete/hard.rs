@@ -36,10 +36,12 @@ pub(super) struct HardDelete {
     /// What arrives in the sink.
     numbers: SchemaRef,
     snapshot: Arc<Mutex<Option<Arc<dyn TableSnapshot>>>>,
+    /// Whether all rows go, and nothing has to tell that there were any.
+    everything: bool,
 }
 
 impl HardDelete {
-    pub(super) fn new(table: &FeatureTable) -> Self {
+    pub(super) fn new(table: &FeatureTable, everything: bool) -> Self {
         let number = Arc::new(Field::new(ROW_ORDER, DataType::UInt64, false));
         let mut columns: Vec<_> = table.schema().fields().iter().cloned().collect();
         columns.push(Arc::clone(&number));
@@ -49,6 +51,7 @@ impl HardDelete {
             columns: Arc::new(Schema::new(columns)),
             numbers: Arc::new(Schema::new(vec![number])),
             snapshot: Arc::default(),
+            everything,
         }
     }
 
@@ -143,11 +146,15 @@ impl DataSink for HardDelete {
         let Some(snapshot) = snapshot.filter(|_| !rows.is_empty()) else {
             return Ok(0);
         };
-        let runtime = context.runtime_env();
         let project = &self.definition.project;
         let kind = EventType::HardDeleteCompleted;
         let work = Recorded::silently(&self.store, project, kind, Some(&self.definition));
-        let outcome = match tombstones(&self.store, &self.definition, &snapshot, &rows, runtime).await {
+        let append = if self.everything {
+            Ok(None)
+        } else {
+            tombstones(&self.store, &self.definition, &snapshot, &rows, context.runtime_env()).await
+        };
+        let outcome = match append {
             Ok(append) => snapshot.remove(&rows, append).await,
             Err(error) => Err(error),
         };

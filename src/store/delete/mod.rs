@@ -97,6 +97,7 @@ impl Store {
         condition: Option<Expr>,
         options: &DeleteOptions,
     ) -> Result<u64> {
+        let everything = condition.is_none();
         let definition = self.feature(feature).await?;
         self.check_project(&definition, &options.scope)?;
         let version = match &options.feature_versions {
@@ -125,7 +126,8 @@ impl Store {
         for condition in version.into_iter().chain(condition) {
             rows = rows.filter(condition)?;
         }
-        let plan = deletion(&table, name, &rows.build()?, &options.scope, options.write_key.clone())?;
+        let key = options.write_key.clone();
+        let plan = deletion(&table, name, &rows.build()?, &options.scope, key, everything)?;
         let counts = DataFrame::new(context.state(), plan).collect().await?;
         let count = |values: &datafusion::arrow::array::UInt64Array| values.values().iter().sum::<u64>();
         Ok(counts.iter().map(|batch| count(batch.column(0).as_primitive::<UInt64Type>())).sum())

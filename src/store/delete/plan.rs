@@ -16,7 +16,8 @@ use crate::store::view::View;
 use crate::store::{FeatureTable, WriteScope};
 
 /// The plan of `DELETE FROM table` whose rows are those of `input`, a query over nothing but the table and what its
-/// conditions ask for: soft for a feature's current rows, hard for its history.
+/// conditions ask for: soft for a feature's current rows, hard for its history. `everything` says that all rows are
+/// dropped, which leaves no trace of the feature.
 ///
 /// # Errors
 /// A feature of another project, or one that has no data in this store.
@@ -26,6 +27,7 @@ pub(crate) fn deletion(
     input: &LogicalPlan,
     scope: &WriteScope,
     write_key: Option<String>,
+    everything: bool,
 ) -> Result<LogicalPlan> {
     let (store, definition) = (table.store(), table.definition());
     store.check_project(definition, scope)?;
@@ -41,7 +43,7 @@ pub(crate) fn deletion(
         return Err(table.not_found());
     }
     if *table.view() == View::HISTORY {
-        let target: Arc<dyn TableProvider> = Arc::new(HardDelete::new(table));
+        let target: Arc<dyn TableProvider> = Arc::new(HardDelete::new(table, everything));
         let source = provider_as_source(Arc::clone(&target));
         let rows = LogicalPlanBuilder::from(over(input, &source)?)
             .project([Expr::Column(Column::new_unqualified(ROW_ORDER))])?
