@@ -66,7 +66,7 @@ pub struct Product<'a> {
 impl<'a> Product<'a> {
     pub fn new(case: &'a Case, sessions: &'a Sessions) -> Self {
         let backend = Arc::new(MemoryStore::new());
-        let declare = |f: &Feature| FeatureDefinition::declared(f.spec.clone(), "demo", Origin::Session);
+        let declare = |f: &Feature| FeatureDefinition::declared(f.spec.clone(), "default", Origin::Session);
         let definitions = case.features.iter().map(declare).collect();
         let metadata = Arc::clone(&backend) as Arc<dyn MetadataStore>;
         let store = Arc::new(Store::new("dev", metadata, case.settings, definitions));
