@@ -10,7 +10,6 @@ use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Remove};
 use deltalake::protocol::DeltaOperation;
-use futures::StreamExt;
 use serde_json::Value;
 
 use super::delta::{DeltaRows, DeltaStore, ranked_files};
@@ -60,19 +59,13 @@ impl DeltaSnapshot {
             let removed = file.remove_action(true);
             let (modified, partition) = (file.modification_time(), file.partition_values_map());
             replaced.removes.push(removed);
-            let mut batches = read_back(Arc::clone(&files_of_table), file.object_store_path()).await?;
-            let Some(first) = batches.next().await.transpose()? else { continue };
-            let schema = first.schema();
-            let mut keep = remaining(gone);
-            let batches = futures::stream::iter([Ok(first)])
-                .chain(batches)
-                .map(move |batch| batch.and_then(|batch| keep(&batch)))
-                .boxed();
+            let rows = read_back(Arc::clone(&files_of_table), file.object_store_path()).await?;
+            let Some((schema, rows)) = remaining(rows, gone).await? else { continue };
             let time = (WriteTime::Kept, DateTime::<Utc>::MIN_UTC);
             let columns = columns_with_statistics(file.stats().as_deref());
             let before = || self.store.location.check_writable(&self.feature);
             let stage =
-                Stage::write(Arc::clone(&files_of_table), schema, columns, time, batches, &before).await?;
+                Stage::write(Arc::clone(&files_of_table), schema, columns, time, rows, &before).await?;
             replaced.adds.extend(stage.files().iter().cloned().map(|mut new| {
                 // Rows of the same time are told apart by it.
                 new.modification_time = modified;
@@ -100,14 +93,6 @@ impl DeltaSnapshot {
                 // What is appended was worked out from all rows there were.
                 return Err(removed_meanwhile(&self.feature));
             }
-            if let Some(appended) = replaced.appended.take() {
-                replaced.appended = Some(match times::latest_time(&table).await? {
-                    Some(latest) if appended.is_too_early(latest) => {
-                        appended.restamp(later_than(Some(latest))).await?
-                    }
-                    _ => appended,
-                });
-            }
             let actions: Vec<Action> = replaced
                 .removes
                 .iter()
@@ -116,13 +101,11 @@ impl DeltaSnapshot {
                 .chain(replaced.adds.iter().cloned().map(Action::Add))
                 .chain(replaced.appended.iter().flat_map(|s| s.files().iter().cloned().map(Action::Add)))
                 .collect();
-            let marker = match actions.iter().find_map(|action| match action {
+            // By this file the commit is recognised.
+            let added = actions.iter().find_map(|action| match action {
                 Action::Add(add) => Some(add.path.clone()),
                 _ => None,
-            }) {
-                Some(path) => Marker::Added(path),
-                None => Marker::Removed,
-            };
+            });
             let outcome = CommitBuilder::from(CommitProperties::default().with_max_retries(0))
                 .with_actions(actions)
                 .build(Some(state), table.log_store(), DeltaOperation::Delete { predicate: None })
@@ -131,11 +114,7 @@ impl DeltaSnapshot {
             // Did it get through all the same, did another writer win, or is it broken?
             let Some(now) = self.store.load(&self.feature).await? else { return Err(fail(&error)) };
             let files = now.snapshot().map_err(|e| fail(&e))?.log_data();
-            let through = match &marker {
-                Marker::Added(path) => files.iter().any(|f| f.path() == path.as_str()),
-                Marker::Removed => false,
-            };
-            if through {
+            if added.is_some_and(|path| files.iter().any(|file| file.path() == path.as_str())) {
                 return Ok(());
             }
             if now.version() <= table.version() {
@@ -151,12 +130,6 @@ impl DeltaSnapshot {
             reason: format!("{}: {reason}", self.store.location.table_path(&self.feature)),
         }
     }
-}
-
-/// By what a commit is recognised.
-enum Marker {
-    Added(String),
-    Removed,
 }
 
 /// What a delete puts in the place of files.

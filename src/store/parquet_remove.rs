@@ -8,7 +8,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
-use futures::StreamExt;
 use object_store::ObjectStoreExt;
 
 use super::parquet::ParquetStore;
@@ -47,24 +46,18 @@ impl ParquetSnapshot {
     /// Writes the file without those rows; a file stays even if no row does, for its number and its write key.
     async fn rewrite(&self, file: &DataFile, gone: Vec<u64>) -> Result<()> {
         let objects = Arc::clone(&self.folder.objects.store);
-        let mut batches = match read_back(objects, file.meta.location.clone()).await {
-            Ok(batches) => batches,
+        let rows = match read_back(objects, file.meta.location.clone()).await {
+            Ok(rows) => rows,
             Err(_) if self.folder.is_gone(&file.meta.location).await => {
                 return Err(removed_meanwhile(&self.feature));
             }
             Err(error) => return Err(error),
         };
-        let Some(first) = batches.next().await.transpose()? else { return Ok(()) };
-        let schema = first.schema();
-        let mut keep = remaining(gone);
-        let batches = futures::stream::iter([Ok(first)])
-            .chain(batches)
-            .map(move |batch| batch.and_then(|batch| keep(&batch)))
-            .boxed();
+        let Some((schema, rows)) = remaining(rows, gone).await? else { return Ok(()) };
         let time = (WriteTime::Kept, DateTime::<Utc>::MIN_UTC);
         let key = file.footer.write_key().map(str::to_owned);
         let before = || self.store.location.check_writable(&self.feature);
-        let stage = Stage::write_file(self.folder.clone(), schema, key, time, batches, &before).await?;
+        let stage = Stage::write_file(self.folder.clone(), schema, key, time, rows, &before).await?;
         let published = stage.publish_as(&file.successor()).await;
         stage.discard().await;
         if !published? || !self.folder.files().await?.has_file(&file.successor()) {

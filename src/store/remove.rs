@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::DataFusionError;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 
 use super::row_order::file_and_position;
 use crate::error::{MetaxyError, Result};
@@ -31,17 +34,26 @@ pub(crate) fn by_file(rows: &[u64]) -> BTreeMap<usize, Vec<u64>> {
     files
 }
 
-/// Takes the batches of a file, one after the other, and leaves out the rows at these positions of the file, which
-/// are in ascending order.
-pub(crate) fn remaining(gone: Vec<u64>) -> impl FnMut(&RecordBatch) -> Result<RecordBatch> {
+/// The columns of a file, and its rows without those at these positions, which are in ascending order; `None` for a
+/// file without rows.
+pub(crate) async fn remaining(
+    mut batches: BoxStream<'static, Result<RecordBatch>>,
+    gone: Vec<u64>,
+) -> Result<Option<(SchemaRef, BoxStream<'static, Result<RecordBatch>>)>> {
+    let Some(first) = batches.next().await.transpose()? else {
+        return Ok(None);
+    };
+    let schema = first.schema();
     let mut start = 0_u64;
-    move |batch| {
+    let mut keep = move |batch: RecordBatch| {
         let end = start + batch.num_rows() as u64;
         let here = &gone[gone.partition_point(|&p| p < start)..gone.partition_point(|&p| p < end)];
-        let kept = without(batch, here.iter().map(|p| p - start));
+        let kept = without(&batch, here.iter().map(|p| p - start));
         start = end;
         kept
-    }
+    };
+    let all = futures::stream::iter([Ok(first)]).chain(batches);
+    Ok(Some((schema, all.map(move |batch| keep(batch?)).boxed())))
 }
 
 /// The error of a delete that another one has overtaken.
@@ -66,11 +78,14 @@ mod tests {
             let values: ArrayRef = std::sync::Arc::new(Int32Array::from(values.to_vec()));
             RecordBatch::try_from_iter([("x", values)]).unwrap()
         };
-        let mut keep = remaining(vec![1, 3, 5]);
-        let kept: Vec<i32> = [batch(&[0, 1, 2]), batch(&[3]), batch(&[4, 5])]
-            .iter()
-            .flat_map(|b| keep(b).unwrap().column(0).as_primitive::<Int32Type>().values().to_vec())
-            .collect();
+        let batches = [batch(&[0, 1, 2]), batch(&[3]), batch(&[4, 5])];
+        let batches = futures::stream::iter(batches.map(Ok)).boxed();
+        let kept = futures::executor::block_on(async {
+            let (_, rows) = remaining(batches, vec![1, 3, 5]).await.unwrap().unwrap();
+            rows.map(Result::unwrap).collect::<Vec<RecordBatch>>().await
+        });
+        let kept: Vec<i32> =
+            kept.iter().flat_map(|b| b.column(0).as_primitive::<Int32Type>().values().to_vec()).collect();
         assert_eq!(kept, [0, 2, 4]);
     }
 }
