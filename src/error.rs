@@ -107,6 +107,15 @@ pub enum MetaxyError {
         /// The feature's key.
         feature: String,
     },
+    /// Rows that a buffered writer took could not be written. It keeps them and tries again by itself: nothing has to
+    /// be given once more.
+    #[error("{rows} row(s) could not be written and wait for the next try: {error}")]
+    Waiting {
+        /// How many rows wait in the writer, those of other features included.
+        rows: usize,
+        /// Why they were not written.
+        error: Box<MetaxyError>,
+    },
     /// A statement or a call asks for something impossible.
     #[error("{0}")]
     Invalid(String),

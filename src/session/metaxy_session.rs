@@ -22,12 +22,12 @@ use datafusion::sql::sqlparser::dialect::dialect_from_str;
 
 use super::Extension;
 use super::attach::attach;
-use super::call;
 use super::calls::resolve_calls;
 use super::insert::{self, Target};
 use super::statement::{MetaxyStatement, parse};
 use super::views::{Definition, Views, created_view};
 use super::written::check_projects;
+use super::{call, delete_alias};
 use crate::catalog::{FEATURES_SCHEMA, HISTORY_SCHEMA};
 use crate::config::Config;
 use crate::config::options::MetaxyOptions;
@@ -278,6 +278,9 @@ impl MetaxySession {
                 None => Ok(None),
             },
             SqlStatement::Call(function) => call::plan(self, function.clone()).map(Some),
+            SqlStatement::Delete(delete) if delete_alias::has_alias(delete) => {
+                delete_alias::plan(self, delete.clone()).await.map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -329,7 +332,7 @@ impl MetaxySession {
     }
 
     /// Opens what planning can't wait for, then lets DataFusion plan.
-    async fn plan_plain(&self, mut statement: Statement) -> Result<LogicalPlan> {
+    pub(super) async fn plan_plain(&self, mut statement: Statement) -> Result<LogicalPlan> {
         let state = self.context.state();
         let catalog = state.config_options().catalog.default_catalog.clone();
         let calls = resolve_calls(&mut statement);

@@ -3,6 +3,7 @@
 mod attach;
 mod call;
 mod calls;
+mod delete_alias;
 mod delete_rule;
 mod extension;
 mod insert;

@@ -142,8 +142,9 @@ impl BufferedWriter {
     /// Takes rows of a feature, and writes those of it that wait if they are enough.
     ///
     /// # Errors
-    /// Rows that [`Store::write`] would refuse: none of the batch is taken then. Or an error of the store, also one
-    /// that happened in the background before: then the batch was taken, and waits for the next try.
+    /// Rows that [`Store::write`] would refuse, or a store that can't be asked: none of the batch is taken then. Or
+    /// [`MetaxyError::Waiting`] when rows could not be written, now or in the background before: then the batch *was*
+    /// taken, and is written with the next try; giving it once more would write it twice.
     pub async fn put(&self, feature: &str, rows: RecordBatch) -> Result<()> {
         let shared = &self.shared;
         let definition = shared.store.feature(feature).await?;
@@ -162,22 +163,21 @@ impl BufferedWriter {
         state.take(index, rows, &shared.name)?;
         let failed = state.error.take();
         let enough = |waiting: &Waiting| waiting.rows() >= shared.options.rows;
-        shared.write_due(&mut state, enough).await?;
-        // It has been tried again by now if it was about this feature; else it is about another.
-        match failed.filter(|_| state.rows() > 0) {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        let outcome = shared.write_due(&mut state, enough).await;
+        // What failed before has been tried again by now if it was about this feature; else it is about another.
+        let failed = outcome.err().or_else(|| failed.filter(|_| state.rows() > 0));
+        failed.map_or(Ok(()), |error| Err(state.waiting(error)))
     }
 
     /// Writes all rows that wait.
     ///
     /// # Errors
-    /// Of the store; rows that were not written wait on.
+    /// [`MetaxyError::Waiting`]: rows that were not written wait on.
     pub async fn flush(&self) -> Result<()> {
         let mut state = self.shared.state.lock().await;
         state.error = None;
-        self.shared.write_due(&mut state, |_| true).await
+        let outcome = self.shared.write_due(&mut state, |_| true).await;
+        outcome.map_err(|error| state.waiting(error))
     }
 
     /// How many rows wait.
@@ -190,10 +190,9 @@ impl BufferedWriter {
     /// # Errors
     /// The rows that could not be written, and why.
     pub async fn close(self) -> std::result::Result<(), Box<Unwritten>> {
-        let outcome = self.flush().await;
         self.background.abort();
-        let Err(error) = outcome else { return Ok(()) };
         let mut state = self.shared.state.lock().await;
+        let Err(error) = self.shared.write_due(&mut state, |_| true).await else { return Ok(()) };
         let rows = std::mem::take(&mut state.features)
             .into_iter()
             .flat_map(|waiting| {
@@ -263,6 +262,11 @@ impl Shared {
 impl State {
     fn rows(&self) -> usize {
         self.features.iter().map(Waiting::rows).sum()
+    }
+
+    /// That rows wait, and why.
+    fn waiting(&self, error: MetaxyError) -> MetaxyError {
+        MetaxyError::Waiting { rows: self.rows(), error: Box::new(error) }
     }
 
     /// Adds rows to the last write of the feature, or begins a new one where they don't fit in.

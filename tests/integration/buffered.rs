@@ -152,9 +152,14 @@ fn rows_that_could_not_be_written_stay() {
         backend.fail_before.store(2, Ordering::SeqCst);
         writer.put("video", batch(&["a"], Some("v"))).await.unwrap();
         let error = writer.put("video", batch(&["b"], Some("v"))).await.unwrap_err();
-        assert!(one_line(&error).contains("no connection"), "{error}");
+        assert!(one_line(&error).contains("2 row(s) could not be written"), "{error}");
+        assert!(error.to_string().contains("no connection"), "{error}");
+        assert!(matches!(error, MetaxyError::Waiting { rows: 2, .. }), "{error:?}");
         assert_eq!(writer.waiting().await, 2);
-        assert!(writer.flush().await.is_err());
+        // A batch that breaks a rule is not among them, and says so.
+        let refused = writer.put("video", batch(&["b"], None)).await.unwrap_err();
+        assert!(matches!(refused, MetaxyError::Write { .. }), "{refused:?}");
+        assert!(matches!(writer.flush().await, Err(MetaxyError::Waiting { rows: 2, .. })));
         writer.flush().await.unwrap();
         // The commit got through, and its answer didn't: the retry does not make it twice.
         backend.fail_after.store(1, Ordering::SeqCst);
