@@ -101,8 +101,10 @@ pub enum MetaxyError {
         /// The project that the write belongs to.
         expected: String,
     },
-    /// Rows that were worked out from a table could not be written, as others have written to it meanwhile.
-    #[error("feature {feature}: other rows of it were written at the same time; nothing was done, try again")]
+    /// Rows that were worked out from a table could not be written or removed, as others have changed it meanwhile.
+    #[error(
+        "feature {feature}: others wrote or removed the same rows at the same time; nothing was done, try again"
+    )]
     Changed {
         /// The feature's key.
         feature: String,

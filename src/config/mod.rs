@@ -11,6 +11,7 @@ mod find;
 mod keys;
 mod load;
 mod model;
+mod next_key;
 pub mod options;
 mod read;
 mod read_store;
@@ -25,6 +26,7 @@ pub use env::Environment;
 pub use external::{ExternalConfig, FeatureSelection};
 pub use keys::known_keys;
 pub use model::{Config, DataFusionConfig, FallbackPolicy, Layout, StoreConfig, StoreKind, StoreOverrides};
+pub use next_key::{NextKey, TakenKey};
 pub use read::project_problem;
 pub use secret::{LeftAlone, Secret, is_secret_key, redact};
 

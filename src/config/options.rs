@@ -6,6 +6,7 @@ use datafusion::common::{Result, config_err};
 use datafusion::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
 
 use super::engine::{EnginePreference, VersioningEngine};
+use super::next_key::NextKey;
 
 /// Names of all session options, without their prefix.
 pub const SESSION_OPTIONS: &[&str] = &[
@@ -33,8 +34,8 @@ pub struct MetaxyOptions {
     pub prefer_native: Option<bool>,
     /// Whether versions that are NULL, empty or contain `|` are refused in writes.
     pub strict_versions: bool,
-    /// The caller's key for the next write, which is skipped if a write with this key has happened; empty for none.
-    pub write_key: String,
+    /// The caller's key for the next write, which is skipped if a write with this key has happened.
+    pub write_key: NextKey,
 }
 
 impl Default for MetaxyOptions {
@@ -45,12 +46,17 @@ impl Default for MetaxyOptions {
             materialization_id: String::new(),
             prefer_native: None,
             strict_versions: true,
-            write_key: String::new(),
+            write_key: NextKey::default(),
         }
     }
 }
 
 impl MetaxyOptions {
+    /// The same options for a session of its own, which takes its keys from nobody else.
+    pub fn for_session(&self) -> Self {
+        Self { write_key: NextKey::new(self.write_key.get()), ..self.clone() }
+    }
+
     /// What the session says about executors.
     pub fn engine_preference(&self) -> EnginePreference {
         EnginePreference { engine: Some(self.engine), prefer_native: self.prefer_native }
@@ -95,7 +101,7 @@ impl ExtensionOptions for MetaxyOptions {
             },
             "materialization_id" => self.materialization_id = value.to_owned(),
             "strict_versions" => self.strict_versions = truth("strict_versions", value)?,
-            "write_key" => self.write_key = value.to_owned(),
+            "write_key" => self.write_key = NextKey::new(value),
             _ => {
                 let known: Vec<String> =
                     SESSION_OPTIONS.iter().map(|name| format!("metaxy.{name}")).collect();
@@ -134,7 +140,7 @@ impl ExtensionOptions for MetaxyOptions {
                 self.strict_versions.to_string(),
                 "Refuse versions that are NULL, empty or contain |",
             ),
-            entry("write_key", self.write_key.clone(), "Key of the next write, which then happens only once"),
+            entry("write_key", self.write_key.get(), "Key of the next write, which then happens only once"),
         ]
     }
 }

@@ -20,6 +20,13 @@ impl FeatureGraph {
     /// that isn't defined is allowed; only plans and versions of what is below it are errors.
     pub fn new(definitions: impl IntoIterator<Item = FeatureDefinition>, hash_length: usize) -> Result<Self> {
         let definitions = unique(definitions)?;
+        if let Some(reserved) = definitions.keys().find(|key| key.is_reserved()) {
+            return Err(MetaxyError::Spec {
+                feature: reserved.to_string(),
+                reason: "keys that begin with metaxy-system are those of system tables; give it another one"
+                    .into(),
+            });
+        }
         let specs: BTreeMap<_, _> = definitions.iter().map(|(key, found)| (key, &found.spec)).collect();
         let order = topological(&specs)?;
         for spec in specs.values() {

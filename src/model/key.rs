@@ -108,6 +108,11 @@ impl FeatureKey {
         format!("__{}", self.0.join("_"))
     }
 
+    /// Whether no feature may have this key: it is that of a system table, or its table could be one's.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.is_system() || self.table_name().starts_with(&format!("{}__", SYSTEM.replace('-', "_")))
+    }
+
     /// Is this one of Metaxy's own tables, such as `metaxy-system/feature_versions`?
     pub fn is_system(&self) -> bool {
         self.0.first().is_some_and(|part| part == SYSTEM)

@@ -66,7 +66,7 @@ pub(super) fn attach(context: &SessionContext, extension: &Arc<Extension>) -> Re
     let done = context.state().optimizers().iter().any(|rule| rule.name() == ExecuteIncrements::NAME);
     if !done {
         // Piece by piece: a state that is built anew forgets some of the host's settings.
-        let options = extension.options().clone();
+        let options = extension.options().for_session();
         context.state_ref().write().config_mut().options_mut().extensions.insert(options);
         context.register_relation_planner(Arc::new(Functions::new(extension)))?;
         context.register_udf(metaxy_hash().as_ref().clone());
@@ -90,7 +90,7 @@ fn execute_increments(extension: &Arc<Extension>) -> ExecuteIncrements {
 
 impl SessionStateBuilderExt for SessionStateBuilder {
     fn with_metaxy(mut self, extension: &Arc<Extension>) -> Self {
-        let options = extension.options().clone();
+        let options = extension.options().for_session();
         self.config().get_or_insert_default().options_mut().extensions.insert(options);
         self.relation_planners().get_or_insert_default().push(Arc::new(Functions::new(extension)));
         self.scalar_functions().get_or_insert_default().push(metaxy_hash());

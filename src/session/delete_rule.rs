@@ -10,7 +10,7 @@ use datafusion::logical_expr::{DmlStatement, LogicalPlan, LogicalPlanBuilder, Wr
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::error::MetaxyError;
-use crate::store::{FeatureTable, WriteOptions, deletion};
+use crate::store::{DeleteKey, FeatureTable, WriteOptions, deletion};
 
 /// DELETE and TRUNCATE of features: softly what the feature shows, for good what its history shows.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ impl AnalyzerRule for DeleteRows {
                     }
                     _ => input.as_ref().clone(),
                 };
-                let (key, everything) = (options.write_key, matches!(op, WriteOp::Truncate));
+                let (key, everything) = (DeleteKey::OfSession, matches!(op, WriteOp::Truncate));
                 let plan = deletion(table, table_name.clone(), &all, &options.scope, key, everything)?;
                 return Ok(Transformed::yes(plan));
             }

@@ -12,9 +12,7 @@ use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::logical_expr::{
-    DdlStatement, DmlStatement, EmptyRelation, LogicalPlan, LogicalPlanBuilder, WriteOp,
-};
+use datafusion::logical_expr::{DdlStatement, EmptyRelation, LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{ExplainStatement, ResetStatement, Statement};
 use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
@@ -197,13 +195,7 @@ impl MetaxySession {
     /// A definition or setting that can't be carried out.
     pub async fn start(&self, plan: LogicalPlan) -> Result<DataFrame> {
         self.check_definition(&plan)?;
-        let writes_feature = writes_feature(&plan);
-        let frame = self.context.execute_logical_plan(plan).await?;
-        if writes_feature {
-            // The frame has its own copy of the options: a write key serves one write.
-            self.set_options(|options| options.write_key.clear());
-        }
-        Ok(frame)
+        Ok(self.context.execute_logical_plan(plan).await?)
     }
 
     /// DataFusion would say that a feature does not exist, or that something was dropped.
@@ -407,16 +399,6 @@ fn nothing() -> Result<LogicalPlan> {
         produce_one_row: false,
         schema: Arc::new(Schema::empty().to_dfschema()?),
     }))
-}
-
-/// Whether the plan uses up a write key: it appends rows to a feature.
-fn writes_feature(plan: &LogicalPlan) -> bool {
-    let LogicalPlan::Dml(DmlStatement { op: WriteOp::Insert(_) | WriteOp::Delete, target, .. }) = plan else {
-        return false;
-    };
-    source_as_provider(target).is_ok_and(|provider| {
-        provider.downcast_ref::<FeatureTable>().is_some_and(FeatureTable::is_appended_to)
-    })
 }
 
 /// A feature that was never written can be planned with, but reading it is an error.

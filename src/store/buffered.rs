@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::prepare::Preparer;
 use super::{Store, WriteOptions};
 use crate::error::{MetaxyError, Result};
-use crate::model::{FeatureDefinition, FeatureKey};
+use crate::model::{FeatureDefinition, FeatureGraph, FeatureKey};
 use crate::operators::Keys;
 
 /// When collected rows are written.
@@ -237,8 +237,9 @@ impl Shared {
         let graph = self.store.graph().await?;
         let place = |key: &FeatureKey| graph.iter().position(|definition| definition.key() == key);
         state.features.sort_by_key(|waiting| std::cmp::Reverse(place(waiting.definition.key())));
+        let due = due(&graph, &state.features, is_due);
         let mut failed = None;
-        for waiting in state.features.iter_mut().filter(|waiting| is_due(waiting)) {
+        for waiting in state.features.iter_mut().filter(|waiting| due.contains(waiting.definition.key())) {
             while let Some(write) = waiting.writes.first_mut() {
                 write.tried = true;
                 let options =
@@ -257,6 +258,25 @@ impl Shared {
         }
         failed.map_or(Ok(()), Err)
     }
+}
+
+/// The features that are due, and those that depend on them: a parent's rows are never there before those of its
+/// children that came earlier.
+fn due(graph: &FeatureGraph, features: &[Waiting], is_due: impl Fn(&Waiting) -> bool) -> HashSet<FeatureKey> {
+    let mut due: HashSet<FeatureKey> = features
+        .iter()
+        .filter(|waiting| is_due(waiting))
+        .map(|waiting| waiting.definition.key().clone())
+        .collect();
+    if !due.is_empty() {
+        // Parents come before children.
+        for definition in graph.iter() {
+            if definition.spec.deps.iter().any(|dep| due.contains(&dep.feature)) {
+                due.insert(definition.key().clone());
+            }
+        }
+    }
+    due
 }
 
 impl State {

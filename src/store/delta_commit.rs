@@ -4,23 +4,25 @@
 //! properties on top of the winner's, and it does not look at application transactions. So every commit here is a
 //! single attempt; after a lost one the table is loaded again and everything that depends on it is worked out anew.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::datatypes::Schema;
 use deltalake::kernel::engine::arrow_conversion::TryIntoArrow;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, MetadataExt, Protocol, StructType, Transaction};
-use deltalake::logstore::LogStoreRef;
+use deltalake::logstore::{LogStoreRef, get_actions};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::{DeltaTable, DeltaTableError};
+use object_store::path::Path;
 use serde_json::json;
 
 use super::delta::{ALGORITHM_PROPERTY, DeltaStore, LENGTH_PROPERTY, recorded_settings, table_state};
 use super::delta_schema::{has_naive_time, merge, to_delta};
 use super::delta_stage::Stage;
-use super::stamp::later_than;
-use super::{Append, TableState, times};
+use super::stamp::{later_than, read_back};
+use super::{Append, Basis, times};
 use crate::error::{MetaxyError, Result};
 use crate::hash::HashSettings;
 use crate::model::FeatureKey;
@@ -66,7 +68,7 @@ struct Commit<'a> {
     feature: &'a FeatureKey,
     settings: HashSettings,
     write_key: Option<String>,
-    only_at: Option<TableState>,
+    only_at: Option<Basis>,
 }
 
 impl Commit<'_> {
@@ -75,14 +77,21 @@ impl Commit<'_> {
             return Ok(0);
         }
         let mut pause = Duration::from_millis(5);
+        let mut basis = self.only_at.clone();
         for _ in 0..ATTEMPTS {
             let table = match self.store.load(self.feature).await {
                 Ok(table) => table,
                 Err(error) => return self.give_up(stage, error).await,
             };
-            let state = table_state(table.as_ref());
-            if let Err(error) = state.check(self.only_at.as_ref(), self.feature) {
-                return self.give_up(stage, error).await;
+            if let Some(basis) = &mut basis {
+                match self.still_holds(basis, table.as_ref()).await {
+                    Ok(true) => basis.state = table_state(table.as_ref()),
+                    Ok(false) => {
+                        let error = MetaxyError::Changed { feature: self.feature.to_string() };
+                        return self.give_up(stage, error).await;
+                    }
+                    Err(error) => return self.give_up(stage, error).await,
+                }
             }
             if let Some(table) = &table {
                 match self.was_done(table).await {
@@ -127,6 +136,38 @@ impl Commit<'_> {
     async fn give_up(&self, stage: Stage, error: MetaxyError) -> Result<u64> {
         stage.discard().await;
         Err(error)
+    }
+
+    /// Whether no file was removed since, and those that were added hold other samples.
+    async fn still_holds(&self, basis: &Basis, table: Option<&DeltaTable>) -> Result<bool> {
+        let now = table_state(table);
+        if basis.state == now {
+            return Ok(true);
+        }
+        let Some((table, version)) = table.and_then(|table| Some((table, table.version()?))) else {
+            return Ok(false);
+        };
+        let then = basis.state.as_str();
+        let first = if then.is_empty() { Ok(0) } else { then.parse::<u64>().map(|version| version + 1) };
+        let Ok(first) = first else { return Ok(false) };
+        let log = table.log_store();
+        let files = log.object_store(None);
+        for version in first..=version {
+            let commit = log.read_commit_entry(version).await.map_err(|e| self.delta(&e))?;
+            let Some(commit) = commit.filter(|_| basis.samples.is_some()) else { return Ok(false) };
+            for action in get_actions(version, &commit).map_err(|e| self.delta(&e))? {
+                let added = match action {
+                    Action::Add(added) => Path::from_url_path(&added.path),
+                    Action::Remove(_) => return Ok(false),
+                    _ => continue,
+                };
+                let Ok(path) = added else { return Ok(false) };
+                if !basis.survives(read_back(Arc::clone(&files), path).await?).await? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Whether a write with this key is in the table already.

@@ -19,7 +19,9 @@ use futures::TryStreamExt;
 use super::delta_schema::merge;
 use super::remove::{removed_meanwhile, without};
 use super::stamp::stamped;
-use super::{Append, MetadataStore, RecordedSettings, StoredTable, TableSnapshot, TableState, WriteTime};
+use super::{
+    Append, Basis, MetadataStore, RecordedSettings, StoredTable, TableSnapshot, TableState, WriteTime,
+};
 use crate::columns::{DELETED_AT, ROW_ORDER, UPDATED_AT};
 use crate::error::{MetaxyError, Result};
 use crate::hash::HashSettings;
@@ -121,8 +123,12 @@ impl MetadataStore for MemoryStore {
         if known(&tables, &rows.write_key) {
             return Ok(0);
         }
-        let state = tables.get(feature).map(Table::state).unwrap_or_default();
-        state.check(rows.only_at.as_ref(), feature)?;
+        let now = tables.get(feature);
+        if let Some(basis) = &rows.only_at
+            && !now.map_or(Ok(basis.state == TableState::default()), |table| table.still_holds(basis))?
+        {
+            return Err(MetaxyError::Changed { feature: feature.to_string() });
+        }
         let mut table = match tables.get(feature) {
             Some(table) => table.clone(),
             None => Table {
@@ -143,6 +149,29 @@ impl MetadataStore for MemoryStore {
 impl Table {
     fn state(&self) -> TableState {
         TableState::new(format!("{}/{}", self.removals, self.batches.len()))
+    }
+
+    /// Whether nothing was removed since, and what was added is of other samples.
+    fn still_holds(&self, basis: &Basis) -> Result<bool> {
+        if self.state() == basis.state {
+            return Ok(true);
+        }
+        let then = basis.state.as_str().split_once('/').unwrap_or(("0", "0"));
+        let (Ok(removals), Ok(batches)) = (then.0.parse::<u64>(), then.1.parse::<usize>()) else {
+            return Ok(false);
+        };
+        let (Some(samples), Some(added)) = (&basis.samples, self.batches.get(batches..)) else {
+            return Ok(false);
+        };
+        if self.removals != removals {
+            return Ok(false);
+        }
+        for batch in added {
+            if samples.any_in(batch)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Adds rows under one time, and the columns that the table lacks.

@@ -1,5 +1,6 @@
 //! Where metadata lives: the trait that every kind of store implements, and the stores.
 
+mod basis;
 mod buffered;
 mod check;
 mod delete;
@@ -56,8 +57,9 @@ use crate::error::{MetaxyError, Result};
 use crate::hash::HashSettings;
 use crate::model::FeatureKey;
 
+pub use basis::{Basis, Samples, TableState};
 pub use buffered::{BufferOptions, BufferedWriter, Unwritten, UnwrittenRows};
-pub(crate) use delete::deletion;
+pub(crate) use delete::{DeleteKey, deletion};
 pub use delete::{DeleteMode, DeleteOptions};
 pub use delta::DeltaStore;
 pub(crate) use external::Expectations;
@@ -75,6 +77,7 @@ pub use system::{Event, EventType, Payload, ProjectVersion, PushOptions, PushRep
 pub use table::FeatureTable;
 pub use transfer::{CopiedFeature, CopyOptions, CopyProgress, OnProgress};
 pub use warnings::Warnings;
+pub(crate) use write::session_key;
 pub use write::{WriteOptions, WriteReport};
 
 /// A place that keeps feature tables. This is what a new kind of store implements.
@@ -187,27 +190,8 @@ pub struct Append {
     pub write_key: Option<String>,
     /// The column that gets the time of the write.
     pub time: WriteTime,
-    /// The state that the table must still be in: the rows were worked out from it.
-    pub only_at: Option<TableState>,
-}
-
-/// A state of a table, which every write to it changes. Nothing but comparing is done with it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TableState(String);
-
-impl TableState {
-    /// The state that this text stands for; the empty one is that of a table which isn't there.
-    pub fn new(state: impl Into<String>) -> Self {
-        Self(state.into())
-    }
-
-    /// Whether rows that were worked out from `only_at` may be added now.
-    pub(crate) fn check(&self, only_at: Option<&Self>, feature: &FeatureKey) -> Result<()> {
-        match only_at {
-            Some(expected) if expected != self => Err(MetaxyError::Changed { feature: feature.to_string() }),
-            _ => Ok(()),
-        }
-    }
+    /// What the rows were worked out from: unless it still holds, nothing is appended.
+    pub only_at: Option<Basis>,
 }
 
 /// Which column of appended rows gets the time of the write: one value, later than any time that the table holds.

@@ -3,6 +3,7 @@
 //! A writer takes the next free number. Whoever finds it taken looks at the folder again: key, settings, columns and
 //! times are checked against all files before each attempt, and between two numbers nobody can slip in.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use super::parquet_folder::{Files, ParquetFolder, STAGING};
 use super::parquet_scan::ParquetRows;
 use super::parquet_stage::Stage;
 use super::stamp::later_than;
+use super::stamp::read_back;
 use super::times::read_latest;
-use super::{Append, TableState};
+use super::{Append, Basis};
 use crate::error::{MetaxyError, Result};
 use crate::hash::HashSettings;
 use crate::model::FeatureKey;
@@ -64,18 +66,24 @@ struct Commit<'a> {
     folder: ParquetFolder,
     settings: HashSettings,
     write_key: Option<String>,
-    only_at: Option<TableState>,
+    only_at: Option<Basis>,
 }
 
 impl Commit<'_> {
     async fn run(&self, stage: &mut Stage) -> Result<u64> {
         let mut pause = Duration::from_millis(2);
+        let mut basis = self.only_at.clone();
         for _ in 0..ATTEMPTS {
             let files = self.folder.files().await?;
             if files.has_key(self.write_key.as_deref()) {
                 return Ok(0);
             }
-            files.state().check(self.only_at.as_ref(), self.feature)?;
+            if let Some(basis) = &mut basis {
+                if !self.still_holds(basis, &files).await? {
+                    return Err(MetaxyError::Changed { feature: self.feature.to_string() });
+                }
+                basis.state = files.state();
+            }
             self.check(&files, stage).await?;
             if let Some(latest) = latest_time(&self.folder, &files).await?
                 && stage.is_too_early(latest)
@@ -92,6 +100,24 @@ impl Commit<'_> {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         Err(self.folder.error("", &format!("other writers won {ATTEMPTS} times in a row; try again")))
+    }
+
+    /// Whether no file went since, and those that came hold other samples.
+    async fn still_holds(&self, basis: &Basis, files: &Files) -> Result<bool> {
+        let mut then: HashSet<&str> =
+            basis.state.as_str().split('/').filter(|name| !name.is_empty()).collect();
+        for file in &files.files {
+            if then.remove(file.name()) {
+                continue;
+            }
+            let objects = Arc::clone(&self.folder.objects.store);
+            if basis.samples.is_none()
+                || !basis.survives(read_back(objects, file.meta.location.clone()).await?).await?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(then.is_empty())
     }
 
     /// Whether the rows may stand beside these files; records the settings of a table to be.

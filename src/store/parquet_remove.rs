@@ -17,7 +17,7 @@ use super::parquet_stage::Stage;
 use super::remove::{by_file, remaining, removed_meanwhile};
 use super::row_order::MOST_FILES;
 use super::stamp::read_back;
-use super::{Append, TableSnapshot, WriteTime};
+use super::{Append, Basis, TableSnapshot, WriteTime};
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
 
@@ -90,6 +90,8 @@ impl ParquetSnapshot {
         for (file, gone) in files {
             match self.rewrite(file, gone).await {
                 Ok(()) => done += 1,
+                // Whatever is left is found and deleted once more.
+                Err(error @ MetaxyError::Changed { .. }) => return Err(error),
                 Err(error) if done == 0 => return Err(error),
                 Err(error) => {
                     return Err(MetaxyError::Store {
@@ -115,7 +117,8 @@ impl TableSnapshot for ParquetSnapshot {
     async fn remove(&self, rows: &[u64], append: Option<Append>) -> Result<u64> {
         // What stands in for removed rows has to be there before they go.
         if let Some(append) = append {
-            let append = Append { only_at: Some(self.files.state()), ..append };
+            let append =
+                Append { only_at: Some(Basis { state: self.files.state(), samples: None }), ..append };
             super::parquet_commit::append(&self.store, &self.feature, append).await?;
         }
         let outcome = self.rewrite_all(rows).await;

@@ -58,12 +58,7 @@ pub(crate) async fn remaining(
 
 /// The error of a delete that another one has overtaken.
 pub(crate) fn removed_meanwhile(feature: &FeatureKey) -> MetaxyError {
-    MetaxyError::Write {
-        feature: feature.to_string(),
-        reason:
-            "another writer removed or rewrote rows of it at the same time; nothing was deleted, try again"
-                .into(),
-    }
+    MetaxyError::Changed { feature: feature.to_string() }
 }
 
 #[cfg(test)]

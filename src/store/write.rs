@@ -19,7 +19,8 @@ use futures::stream::BoxStream;
 
 use super::prepare::{Preparer, Stamp};
 use super::project::WriteScope;
-use super::{Append, Store, TableState, WriteTime};
+use super::{Append, Basis, Store, WriteTime};
+use crate::config::TakenKey;
 use crate::config::options::MetaxyOptions;
 use crate::error::Result;
 use crate::model::FeatureDefinition;
@@ -49,17 +50,24 @@ impl Default for WriteOptions {
 }
 
 impl WriteOptions {
-    /// The options that the session's `metaxy.*` settings ask for.
+    /// The options that the session's `metaxy.*` settings ask for. Its write key is not among them: a write takes that
+    /// [when it runs](session_key).
     pub(crate) fn from_session(options: &ConfigOptions) -> DataFusionResult<Self> {
         let options = options.extensions.get::<MetaxyOptions>().cloned().unwrap_or_default();
         let set = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Ok(Self {
             materialization_id: set(&options.materialization_id),
-            write_key: set(&options.write_key),
+            write_key: None,
             strict_versions: options.strict_versions,
             scope: WriteScope { project: None, cross_project: options.allow_cross_project_writes },
         })
     }
+}
+
+/// The key that the session has for the write that begins here.
+pub(crate) fn session_key(options: &ConfigOptions) -> TakenKey {
+    let options = options.extensions.get::<MetaxyOptions>();
+    options.map(|options| options.write_key.clone()).unwrap_or_default().take()
 }
 
 /// What a write did.
@@ -96,21 +104,26 @@ impl Store {
         self.write_rows_at(definition, rows, options, None).await
     }
 
-    /// As [`write`](Self::write), but only while the table is in this state.
+    /// As [`write`](Self::write), but only while what the rows were worked out from holds.
     pub(super) async fn write_rows_at(
         &self,
         definition: &Arc<FeatureDefinition>,
         rows: SendableRecordBatchStream,
         options: &WriteOptions,
-        only_at: Option<TableState>,
+        only_at: Option<Basis>,
     ) -> Result<WriteReport> {
         self.check_project(definition, &options.scope)?;
         let stamp = self.stamp(definition, options).await?;
         let stored = self.open(definition.key()).await?.map(|table| table.provider.schema());
         let preparer = Preparer::try_new(definition, stamp, &rows.schema(), stored.as_deref())?;
+        let (schema, rows) = (preparer.schema(), prepared(preparer, rows));
+        let rows = match only_at.as_ref().and_then(|basis| basis.samples.as_ref()) {
+            Some(samples) => samples.of(rows),
+            None => rows,
+        };
         let append = Append {
-            schema: preparer.schema(),
-            rows: prepared(preparer, rows),
+            schema,
+            rows,
             settings: self.settings(),
             id_columns: definition.spec.id_columns.clone(),
             write_key: options.write_key.clone(),
@@ -199,9 +212,12 @@ impl DataSink for FeatureSink {
     async fn write_all(
         &self,
         data: SendableRecordBatchStream,
-        _context: &Arc<TaskContext>,
+        context: &Arc<TaskContext>,
     ) -> DataFusionResult<u64> {
-        let report = self.store.write_rows(&self.definition, data, &self.options).await?;
+        let key = session_key(context.session_config().options());
+        let options = WriteOptions { write_key: key.key(), ..self.options.clone() };
+        let report = self.store.write_rows(&self.definition, data, &options).await?;
+        key.done();
         Ok(report.rows)
     }
 }

@@ -11,7 +11,7 @@ use datafusion::prelude::SessionContext;
 
 use super::{Invocation, Procedure, Work};
 use crate::error::{MetaxyError, Result};
-use crate::store::{Store, WriteOptions};
+use crate::store::{Store, WriteOptions, session_key};
 
 pub(super) const REBASE: Procedure = Procedure {
     name: "rebase",
@@ -57,7 +57,7 @@ fn prepare(call: &Invocation<'_>) -> Result<Arc<dyn Work>> {
         from: needed("from_version")?,
         to: call.arguments.text("to_version")?,
         dry_run: call.arguments.truth("dry_run")?.unwrap_or(false),
-        options: WriteOptions { scope: call.scope.clone(), ..WriteOptions::default() },
+        options: WriteOptions::from_session(call.context.state().config_options())?,
     }))
 }
 
@@ -88,7 +88,11 @@ impl Work for Rebase {
         let rows = if self.dry_run {
             self.store.rebased(&self.context, feature, rows, to).await?.count().await? as u64
         } else {
-            self.store.rebase(&self.context, feature, rows, to, &self.options).await?.rows
+            let key = session_key(self.context.state().config_options());
+            let options = WriteOptions { write_key: key.key(), ..self.options.clone() };
+            let report = self.store.rebase(&self.context, feature, rows, to, &options).await?;
+            key.done();
+            report.rows
         };
         let columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from(vec![definition.key().to_string()])),

@@ -11,17 +11,18 @@ use datafusion::common::Result;
 use datafusion::datasource::sink::{DataSink, DataSinkExec};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use futures::StreamExt;
 
 use super::hidden::tombstones;
+use super::redo::Redo;
 use super::unfiltered::Unfiltered;
 use crate::columns::ROW_ORDER;
 use crate::error::MetaxyError;
 use crate::model::FeatureDefinition;
-use crate::store::transfer::Recorded;
+use crate::store::transfer::{Recorded, again};
 use crate::store::{EventType, FeatureTable, Store, TableSnapshot};
 
 /// A feature's history with the number of each row, and where the numbers of those to delete go.
@@ -38,6 +39,7 @@ pub(super) struct HardDelete {
     snapshot: Arc<Mutex<Option<Arc<dyn TableSnapshot>>>>,
     /// Whether all rows go, and nothing has to tell that there were any.
     everything: bool,
+    redo: Option<Redo>,
 }
 
 impl HardDelete {
@@ -52,7 +54,36 @@ impl HardDelete {
             numbers: Arc::new(Schema::new(vec![number])),
             snapshot: Arc::default(),
             everything,
+            redo: None,
         }
+    }
+
+    /// The same as the target of these rows, which are numbers of this table's.
+    pub(super) fn of_rows(&self, rows: LogicalPlan) -> Self {
+        Self { redo: Some(Redo::new(rows)), ..self.clone() }
+    }
+
+    async fn remove(
+        &self,
+        mut data: SendableRecordBatchStream,
+        context: &Arc<TaskContext>,
+    ) -> crate::error::Result<u64> {
+        let mut rows: Vec<u64> = Vec::new();
+        while let Some(batch) = data.next().await.transpose()? {
+            rows.extend_from_slice(batch.column(0).as_primitive::<UInt64Type>().values());
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        let snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(snapshot) = snapshot.filter(|_| !rows.is_empty()) else {
+            return Ok(0);
+        };
+        let append = if self.everything {
+            None
+        } else {
+            tombstones(&self.store, &self.definition, &snapshot, &rows, context.runtime_env()).await?
+        };
+        snapshot.remove(&rows, append).await
     }
 
     fn changed(&self) -> MetaxyError {
@@ -117,11 +148,12 @@ impl TableProvider for HardDelete {
 
     async fn insert_into(
         &self,
-        _state: &dyn Session,
+        state: &dyn Session,
         input: Arc<dyn ExecutionPlan>,
         _insert_op: InsertOp,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(DataSinkExec::new(input, Arc::new(self.clone()), None)))
+        let redo = self.redo.clone().map(|redo| redo.in_session(state));
+        Ok(Arc::new(DataSinkExec::new(input, Arc::new(Self { redo, ..self.clone() }), None)))
     }
 }
 
@@ -136,29 +168,25 @@ impl DataSink for HardDelete {
         mut data: SendableRecordBatchStream,
         context: &Arc<TaskContext>,
     ) -> Result<u64> {
-        let mut rows: Vec<u64> = Vec::new();
-        while let Some(batch) = data.next().await.transpose()? {
-            rows.extend_from_slice(batch.column(0).as_primitive::<UInt64Type>().values());
-        }
-        rows.sort_unstable();
-        rows.dedup();
-        let snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(snapshot) = snapshot.filter(|_| !rows.is_empty()) else {
-            return Ok(0);
-        };
         let project = &self.definition.project;
         let kind = EventType::HardDeleteCompleted;
         let work = Recorded::silently(&self.store, project, kind, Some(&self.definition));
-        let append = if self.everything {
-            Ok(None)
-        } else {
-            tombstones(&self.store, &self.definition, &snapshot, &rows, context.runtime_env()).await
+        let mut attempt = 1;
+        let outcome = loop {
+            let outcome = self.remove(data, context).await;
+            let found = match &self.redo {
+                Some(redo) if again(&outcome, attempt) => redo.rows(context).await?,
+                _ => None,
+            };
+            match found {
+                Some(found) => data = found,
+                None => break outcome,
+            }
+            attempt += 1;
         };
-        let outcome = match append {
-            Ok(append) => snapshot.remove(&rows, append).await,
-            Err(error) => Err(error),
-        };
-        work.end(kind, EventType::HardDeleteFailed, outcome.as_ref().copied()).await;
+        if !matches!(outcome, Ok(0)) {
+            work.end(kind, EventType::HardDeleteFailed, outcome.as_ref().copied()).await;
+        }
         Ok(outcome?)
     }
 }

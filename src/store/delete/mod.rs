@@ -7,6 +7,7 @@
 mod hard;
 mod hidden;
 mod plan;
+mod redo;
 mod soft;
 mod unfiltered;
 
@@ -27,6 +28,7 @@ use crate::columns::FEATURE_VERSION;
 use crate::error::Result;
 
 pub(crate) use plan::deletion;
+pub(crate) use soft::DeleteKey;
 
 /// How rows are deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -126,7 +128,7 @@ impl Store {
         for condition in version.into_iter().chain(condition) {
             rows = rows.filter(condition)?;
         }
-        let key = options.write_key.clone();
+        let key = DeleteKey::Given(options.write_key.clone());
         let plan = deletion(&table, name, &rows.build()?, &options.scope, key, everything)?;
         let counts = DataFrame::new(context.state(), plan).collect().await?;
         let count = |values: &datafusion::arrow::array::UInt64Array| values.values().iter().sum::<u64>();

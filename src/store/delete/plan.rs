@@ -9,7 +9,7 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, TableSource, WriteOp};
 
 use super::hard::HardDelete;
-use super::soft::SoftDelete;
+use super::soft::{DeleteKey, SoftDelete};
 use crate::columns::ROW_ORDER;
 use crate::error::{MetaxyError, Result};
 use crate::store::view::View;
@@ -26,7 +26,7 @@ pub(crate) fn deletion(
     name: TableReference,
     input: &LogicalPlan,
     scope: &WriteScope,
-    write_key: Option<String>,
+    write_key: DeleteKey,
     everything: bool,
 ) -> Result<LogicalPlan> {
     let (store, definition) = (table.store(), table.definition());
@@ -43,16 +43,16 @@ pub(crate) fn deletion(
         return Err(table.not_found());
     }
     if *table.view() == View::HISTORY {
-        let target: Arc<dyn TableProvider> = Arc::new(HardDelete::new(table, everything));
-        let source = provider_as_source(Arc::clone(&target));
+        let table = HardDelete::new(table, everything);
+        let source = provider_as_source(Arc::new(table.clone()));
         let rows = LogicalPlanBuilder::from(over(input, &source)?)
             .project([Expr::Column(Column::new_unqualified(ROW_ORDER))])?
             .build()?;
-        return Ok(into(target, name, rows));
+        return Ok(into(Arc::new(table.of_rows(rows.clone())), name, rows));
     }
-    let target: Arc<dyn TableProvider> = Arc::new(SoftDelete::new(table, write_key));
-    let rows = over(input, &provider_as_source(Arc::clone(&target)))?;
-    Ok(into(target, name, rows))
+    let table = SoftDelete::new(table, write_key);
+    let rows = over(input, &provider_as_source(Arc::new(table.clone())))?;
+    Ok(into(Arc::new(table.of_rows(rows.clone())), name, rows))
 }
 
 fn into(target: Arc<dyn TableProvider>, name: TableReference, rows: LogicalPlan) -> LogicalPlan {

@@ -10,12 +10,15 @@ use datafusion::common::Result as DataFusionResult;
 use datafusion::datasource::sink::{DataSink, DataSinkExec};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 
+use super::redo::Redo;
+use crate::config::TakenKey;
+use crate::error::Result;
 use crate::model::FeatureDefinition;
-use crate::store::transfer::stored_rows;
-use crate::store::{Append, FeatureTable, Store, TableState, WriteTime};
+use crate::store::transfer::{again, stored_rows};
+use crate::store::{Append, Basis, FeatureTable, Samples, Store, TableState, WriteTime, session_key};
 
 /// Where the rows of a soft delete go.
 #[derive(Clone)]
@@ -23,14 +26,24 @@ pub(super) struct SoftDelete {
     store: Arc<Store>,
     definition: Arc<FeatureDefinition>,
     schema: SchemaRef,
-    write_key: Option<String>,
+    write_key: DeleteKey,
     table: FeatureTable,
     /// The state of the table when its rows were read.
     read_at: Arc<Mutex<Option<TableState>>>,
+    redo: Option<Redo>,
+}
+
+/// The key of the write that a soft delete is.
+#[derive(Debug, Clone)]
+pub(crate) enum DeleteKey {
+    /// Just this one, or none.
+    Given(Option<String>),
+    /// The one that the session has for its next write.
+    OfSession,
 }
 
 impl SoftDelete {
-    pub(super) fn new(table: &FeatureTable, write_key: Option<String>) -> Self {
+    pub(super) fn new(table: &FeatureTable, write_key: DeleteKey) -> Self {
         Self {
             store: Arc::clone(table.store()),
             definition: Arc::clone(table.definition()),
@@ -38,7 +51,30 @@ impl SoftDelete {
             write_key,
             table: table.clone(),
             read_at: Arc::default(),
+            redo: None,
         }
+    }
+
+    /// The same as the target of these rows, which are of this table.
+    pub(super) fn of_rows(&self, rows: LogicalPlan) -> Self {
+        Self { redo: Some(Redo::new(rows)), ..self.clone() }
+    }
+
+    async fn write(&self, data: SendableRecordBatchStream, write_key: Option<String>) -> Result<u64> {
+        let (schema, rows) = stored_rows(data, None);
+        let ids = &self.definition.spec.id_columns;
+        let samples = Samples::new(ids);
+        let state = self.read_at.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let append = Append {
+            schema,
+            rows: samples.of(rows),
+            settings: self.store.settings(),
+            id_columns: ids.clone(),
+            write_key,
+            time: WriteTime::Deleted,
+            only_at: state.map(|state| Basis { state, samples: Some(samples) }),
+        };
+        self.store.backend.append(self.definition.key(), append).await
     }
 }
 
@@ -74,7 +110,7 @@ impl TableProvider for SoftDelete {
         self.table.supports_filters_pushdown(filters)
     }
 
-    /// The rows that may go. What is written from here on is not among them, and makes the delete fail.
+    /// The rows that may go. What is written of the same samples from here on makes the delete start again.
     async fn scan(
         &self,
         state: &dyn Session,
@@ -89,11 +125,12 @@ impl TableProvider for SoftDelete {
 
     async fn insert_into(
         &self,
-        _state: &dyn Session,
+        state: &dyn Session,
         input: Arc<dyn ExecutionPlan>,
         _insert_op: InsertOp,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let sink = Self { schema: input.schema(), ..self.clone() };
+        let redo = self.redo.clone().map(|redo| redo.in_session(state));
+        let sink = Self { schema: input.schema(), redo, ..self.clone() };
         Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
     }
 }
@@ -106,19 +143,31 @@ impl DataSink for SoftDelete {
 
     async fn write_all(
         &self,
-        data: SendableRecordBatchStream,
-        _context: &Arc<TaskContext>,
+        mut data: SendableRecordBatchStream,
+        context: &Arc<TaskContext>,
     ) -> DataFusionResult<u64> {
-        let (schema, rows) = stored_rows(data);
-        let append = Append {
-            schema,
-            rows,
-            settings: self.store.settings(),
-            id_columns: self.definition.spec.id_columns.clone(),
-            write_key: self.write_key.clone(),
-            time: WriteTime::Deleted,
-            only_at: self.read_at.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        let taken = match &self.write_key {
+            DeleteKey::Given(_) => None,
+            DeleteKey::OfSession => Some(session_key(context.session_config().options())),
         };
-        Ok(self.store.backend.append(self.definition.key(), append).await?)
+        let key = match &self.write_key {
+            DeleteKey::Given(key) => key.clone(),
+            DeleteKey::OfSession => taken.as_ref().and_then(TakenKey::key),
+        };
+        let mut attempt = 1;
+        loop {
+            let outcome = self.write(data, key.clone()).await;
+            let found = match &self.redo {
+                Some(redo) if again(&outcome, attempt) => redo.rows(context).await?,
+                _ => None,
+            };
+            let Some(found) = found else {
+                let rows = outcome?;
+                taken.into_iter().for_each(TakenKey::done);
+                return Ok(rows);
+            };
+            data = found;
+            attempt += 1;
+        }
     }
 }

@@ -10,6 +10,8 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::{Column, JoinType, NullEquality, TableReference};
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::provider_as_source;
+use datafusion::execution::SessionState;
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, ident, lit};
 use datafusion::prelude::SessionContext;
 use datafusion::scalar::ScalarValue;
@@ -23,7 +25,9 @@ use crate::columns::{
 use crate::error::{MetaxyError, Result};
 use crate::model::{FeatureDefinition, FeatureKey};
 use crate::store::view::{Others, View};
-use crate::store::{Append, EventType, FeatureTable, FeatureVersions, Store, WriteScope, WriteTime};
+use crate::store::{
+    Append, Basis, EventType, FeatureTable, FeatureVersions, Samples, Store, WriteScope, WriteTime,
+};
 use crate::types::storable;
 
 /// The columns that, with the ids, tell one row of a sample's history from another.
@@ -124,20 +128,20 @@ impl Store {
             Some(names) => names.iter().map(|name| graph.lookup(name).cloned()).collect::<Result<_>>()?,
             None => graph.iter().cloned().collect(),
         };
-        if features.is_none() {
-            // Only what there are rows of.
-            let mut with_rows = Vec::new();
-            for definition in chosen {
-                if source.backend.open(definition.key()).await?.is_some() {
-                    with_rows.push(definition);
-                }
-            }
-            chosen = with_rows;
-        }
         let own = self.graph().await?;
-        for definition in &chosen {
-            self.check_project(own.get(definition.key()).unwrap_or(definition), &options.scope)?;
+        let mut allowed = Vec::new();
+        for definition in chosen {
+            let here = own.get(definition.key()).unwrap_or(&definition);
+            match self.check_project(here, &options.scope) {
+                Ok(()) => allowed.push(definition),
+                // Of all features, only those count that there are rows of.
+                Err(_)
+                    if features.is_none()
+                        && matches!(source.backend.open(definition.key()).await, Ok(None)) => {}
+                Err(error) => return Err(error),
+            }
         }
+        chosen = allowed;
         for definition in &chosen {
             check_ids(own.get(definition.key()).unwrap_or(definition), definition)?;
         }
@@ -213,13 +217,15 @@ impl Store {
         for condition in own_filters.chain(&options.global_filters) {
             plan = LogicalPlanBuilder::from(plan).filter(condition.clone())?.build()?;
         }
-        if let Some(stored) = self.open(definition.key()).await? {
+        let stored = self.open(definition.key()).await?;
+        let table = stored.as_ref().map(|stored| stored.provider.schema());
+        if let Some(stored) = stored {
             let own = Arc::clone(definition);
             let target = FeatureTable::new(Arc::clone(self), own, Some(stored), View::HISTORY);
             plan = missing(plan, &definition.spec.id_columns, target)?;
         }
-        let rows = DataFrame::new(context.state(), plan).execute_stream().await?;
-        let (schema, rows) = stored_rows(rows);
+        let rows = DataFrame::new(streaming(context.state()), plan).execute_stream().await?;
+        let (schema, rows) = stored_rows(rows, table.as_deref());
         let (progress, feature, read) =
             (options.progress.clone(), definition.key().clone(), AtomicU64::new(0));
         let rows = rows.inspect(move |batch| {
@@ -229,14 +235,15 @@ impl Store {
                 progress(&CopyProgress { feature: feature.clone(), rows });
             }
         });
+        let samples = Samples::new(&definition.spec.id_columns);
         let append = Append {
             schema,
-            rows: rows.boxed(),
+            rows: samples.of(rows.boxed()),
             settings: self.settings(),
             id_columns: definition.spec.id_columns.clone(),
             write_key: None,
             time: WriteTime::Kept,
-            only_at: Some(read_at),
+            only_at: Some(Basis { state: read_at, samples: Some(Arc::clone(&samples)) }),
         };
         self.backend.append(definition.key(), append).await
     }
@@ -255,6 +262,15 @@ fn check_ids(own: &FeatureDefinition, other: &FeatureDefinition) -> Result<()> {
 
 fn scan(name: &str, table: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
     Ok(LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(table), None)?.build()?)
+}
+
+/// A session in which joins leave their sides where they are, and spill to disk where memory has a limit.
+fn streaming(mut state: SessionState) -> SessionState {
+    let limited = !matches!(state.runtime_env().memory_pool.memory_limit(), MemoryLimit::Infinite);
+    let optimizer = &mut state.config_mut().options_mut().optimizer;
+    optimizer.join_reordering = false;
+    optimizer.prefer_hash_join = !limited;
+    state
 }
 
 /// The rows of a plan that are not among those of the table.
@@ -290,10 +306,12 @@ fn missing(plan: LogicalPlan, ids: &[String], table: FeatureTable) -> Result<Log
         .build()?;
     let all: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
     let marked: Vec<Expr> = all.iter().cloned().chain(side(&here, "source")).collect();
-    let plan = LogicalPlanBuilder::from(plan).project(marked)?.join_detailed(
-        target,
-        JoinType::LeftAnti,
-        (names("source"), names("target")),
+    let plan = LogicalPlanBuilder::from(plan).project(marked)?.build()?;
+    // The side on the left is held in memory: what tells the target's rows apart, not all that is copied.
+    let plan = LogicalPlanBuilder::from(target).join_detailed(
+        plan,
+        JoinType::RightAnti,
+        (names("target"), names("source")),
         None,
         NullEquality::NullEqualsNull,
     )?;

@@ -16,6 +16,6 @@ const ATTEMPTS: usize = 20;
 
 /// Whether work whose rows depend on what the table holds should be done again: that has changed before they could be
 /// written.
-fn again<T>(outcome: &Result<T>, attempt: usize) -> bool {
+pub(in crate::store) fn again<T>(outcome: &Result<T>, attempt: usize) -> bool {
     matches!(outcome, Err(MetaxyError::Changed { .. })) && attempt < ATTEMPTS
 }

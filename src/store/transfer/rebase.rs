@@ -16,7 +16,7 @@ use crate::columns::{CREATED_AT, DATA_VERSION_BY_FIELD, PROVENANCE_BY_FIELD, is_
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureGraph;
 use crate::store::view::{Others, View};
-use crate::store::{EventType, FeatureTable, Store, WriteOptions, WriteReport};
+use crate::store::{Basis, EventType, FeatureTable, Samples, Store, WriteOptions, WriteReport};
 use crate::update::{IncrementOptions, version_of};
 
 /// The versions that the target graph gives a sample.
@@ -82,7 +82,9 @@ impl Store {
         let definition = self.feature(feature).await?;
         let read_at = self.backend.state(definition.key()).await?;
         let rows = self.with_new_versions(context, feature, rows).await?;
-        self.write_rows_at(&definition, rows.execute_stream().await?, options, Some(read_at)).await
+        let samples = Some(Samples::new(&definition.spec.id_columns));
+        let basis = Basis { state: read_at, samples };
+        self.write_rows_at(&definition, rows.execute_stream().await?, options, Some(basis)).await
     }
 
     /// The latest live row of each sample at a feature version, of this store only.
