@@ -5,6 +5,7 @@ mod command;
 mod commands;
 mod context;
 mod helper;
+mod narrowed;
 mod print;
 mod program;
 mod prompt;
@@ -13,7 +14,9 @@ mod report;
 mod rows;
 mod run;
 mod script;
+mod select;
 mod spellings;
+mod sql_text;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
