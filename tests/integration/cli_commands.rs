@@ -379,7 +379,23 @@ fn configurations_without_secrets() {
     let db = format!(
         "[stores.db]\ntype = \"x.y.Z\"\n[stores.db.config]\nconnection_string = \"postgres://ada:{secret}@host/x\"\n"
     );
-    fs::write(folder.path().join("metaxy.toml"), format!("{config}{db}")).unwrap();
+    let s3 = format!(
+        "[stores.s3]\ntype = \"delta\"\n[stores.s3.config]\nroot_path = \"s3://ada:{secret}@bucket/x?sig={secret}\"\n"
+    );
+    fs::write(folder.path().join("metaxy.toml"), format!("{config}{db}{s3}")).unwrap();
+    for args in [
+        &["list", "stores"][..],
+        &["list", "features", "--store", "s3"],
+        &["status", "--store", "s3"],
+        &["push", "--store", "db"],
+        &["copy", "--all-features", "--from", "s3", "--to", "dev"],
+        &["delete", "photo", "--where", "true", "--store", "s3"],
+        &["history", "--store", "db"],
+    ] {
+        let ran = run(folder.path(), args);
+        assert!(!ran.stderr.contains(secret) && !ran.stdout.contains(secret), "{ran:#?}");
+        assert!(ran.code == Some(if args == ["list", "stores"] { 0 } else { 1 }), "{ran:#?}");
+    }
     for format in ["table", "json", "csv"] {
         let ran = Cli::new(folder.path())
             .args(["config", "--store", "prod", "--format", format])

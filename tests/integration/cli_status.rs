@@ -222,3 +222,18 @@ fn conditions_narrow_what_is_asked() {
     let found = lines(&ran);
     assert_eq!((&found["photo/face"]["new"], &found["photo/size"]["status"]), (&json!(1), &json!("error")));
 }
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_it() {
+    let folder = photos();
+    let endless =
+        "SELECT count(*) FROM generate_series(1, 100000000) AS a, generate_series(1, 100000000) AS b";
+    fs::write(folder.path().join("endless.sql"), endless).unwrap();
+    let child = Cli::new(folder.path()).args(["status", "--prepare", "endless.sql"]).start();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(130), "", ""));
+}
