@@ -16,6 +16,7 @@ pub mod options;
 mod read;
 mod read_store;
 mod secret;
+mod shown;
 mod suggest;
 mod tree;
 mod typed;
@@ -29,6 +30,7 @@ pub use model::{Config, DataFusionConfig, FallbackPolicy, Layout, StoreConfig, S
 pub use next_key::{NextKey, TakenKey};
 pub use read::project_problem;
 pub use secret::{LeftAlone, Secret, is_secret_key, redact};
+pub use shown::Setting;
 
 #[cfg(test)]
 mod tests;
