@@ -1,0 +1,25 @@
+//! A picture as a page: the image, and a script that lights up relatives, pans, zooms and searches.
+
+use super::xml::escape;
+use super::{Picture, Style, svg};
+
+const PAGE_STYLE: &str = include_str!("html/page.css");
+const SCRIPT: &str = include_str!("html/page.js");
+
+pub(super) fn draw(picture: &Picture, style: &Style) -> String {
+    let title = escape(&picture.title);
+    let image = svg::draw(picture, style);
+    // Names are in the image only, never in the script: there is nothing in it to break out of.
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
+         <style>\n{PAGE_STYLE}</style>\n</head>\n<body>\n<main>\n{image}</main>\n\
+         <nav aria-label=\"View\">\n\
+         <input type=\"search\" id=\"search\" placeholder=\"Find a feature\" aria-label=\"Find a feature\">\n\
+         <button type=\"button\" id=\"out\" title=\"Zoom out (-)\" aria-label=\"Zoom out\">−</button>\n\
+         <button type=\"button\" id=\"in\" title=\"Zoom in (+)\" aria-label=\"Zoom in\">+</button>\n\
+         <button type=\"button\" id=\"fit\" title=\"Show everything (0)\">Fit</button>\n</nav>\n\
+         <script>\n{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+}
