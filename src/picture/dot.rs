@@ -23,7 +23,7 @@ pub(super) fn draw(picture: &Picture, style: &Style) -> String {
         text,
         "  edge [color=\"#93a1b1\", fontcolor=\"#5b43a3\", fontname=\"{FONT}\", fontsize=10, arrowsize=0.7];"
     );
-    let projects = picture.projects().len() > 1;
+    let projects = picture.has_projects();
     for (place, feature) in picture.features.iter().enumerate() {
         _ = writeln!(
             text,
@@ -55,7 +55,11 @@ fn table(feature: &Feature, projects: bool, style: &Style) -> String {
         about.push(feature.change.words().to_owned());
     }
     if !about.is_empty() {
-        _ = write!(rows, "<br/><font color=\"{MUTED}\">{}</font>", shown(&about.join(" · ")));
+        let about = shown(&about.join(" · "));
+        _ = write!(
+            rows,
+            "</td></tr><tr><td colspan=\"3\" bgcolor=\"{head}\"><font color=\"{MUTED}\">{about}</font>"
+        );
     }
     rows.push_str("</td></tr>");
     let fields: Vec<&Field> = feature.fields.iter().filter(|_| style.fields).collect();
@@ -74,7 +78,7 @@ fn table(feature: &Feature, projects: bool, style: &Style) -> String {
     }
     rows.extend(notes.iter().map(|note| line(note)));
     format!(
-        "<table border=\"1\" cellborder=\"0\" cellspacing=\"0\" cellpadding=\"4\" bgcolor=\"white\" \
+        "<table border=\"1\" cellborder=\"0\" cellspacing=\"0\" cellpadding=\"3\" bgcolor=\"white\" \
          color=\"{border}\" style=\"rounded{dashed}\">{rows}</table>"
     )
 }
@@ -83,12 +87,13 @@ fn row(field: &Field, style: &Style) -> String {
     let (color, _) = colors(field.change);
     let sign = if field.change == Change::Same { String::new() } else { format!("{} ", field.change.sign()) };
     let key = shown(&format!("{sign}{}", field.key));
-    let key = if field.change == Change::Same { key } else { format!("<font color=\"{color}\">{key}</font>") };
+    let key =
+        if field.change == Change::Same { key } else { format!("<font color=\"{color}\">{key}</font>") };
     let code = field.code_words().map(|code| shown(&code)).unwrap_or_default();
     let version = field.version_words(style.version_length).filter(|_| style.field_versions);
     let version = version.map(|version| format!("<font color=\"{MUTED}\">{}</font>", shown(&version)));
     format!(
-        "<tr><td align=\"left\">{key}</td><td align=\"left\">{code}</td><td align=\"right\">{}</td></tr>",
+        "<tr><td align=\"left\">{key}</td><td align=\"right\">{code}</td><td align=\"right\">{}</td></tr>",
         version.unwrap_or_default()
     )
 }
@@ -119,8 +124,8 @@ fn colors(change: Change) -> (&'static str, &'static str) {
         Change::Same => ("#9aa8b7", "#eaeff5"),
         Change::Added => ("#3f8f5e", "#dcf1e3"),
         Change::Removed => ("#b9524d", "#fae1e0"),
-        Change::Changed => ("#a87510", "#fbeac4"),
-        Change::Inherited => ("#c79f45", "#fdf6e3"),
+        Change::Changed => ("#8f6000", "#fbeac4"),
+        Change::Inherited => ("#a8802e", "#fdf6e3"),
         Change::Reworded => ("#6b8fbf", "#e3ecf8"),
     }
 }
@@ -134,4 +139,35 @@ fn shown(text: &str) -> String {
 /// For a text in quotes.
 fn quoted(text: &str) -> String {
     visible(text).replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::super::{Form, Picture, Style};
+    use super::{quoted, shown};
+
+    #[test]
+    fn a_graph() {
+        let text = Picture::of_graph(&samples::small()).draw(Form::Dot, &Style::default());
+        assert_eq!(text, include_str!("golden/graph.dot"));
+    }
+
+    #[test]
+    fn a_change() {
+        assert_eq!(samples::changed().draw(Form::Dot, &Style::default()), include_str!("golden/change.dot"));
+    }
+
+    #[test]
+    fn names_stay_within_their_labels() {
+        assert_eq!(quoted("a\"b\\\n"), "a\\\"b\\\\\\\\u{a}");
+        assert_eq!(shown("<b>&'"), "&lt;b&gt;&amp;'");
+        let text = samples::hostile().draw(Form::Dot, &Style::default());
+        // One line for each feature and link, whatever the names say.
+        let lines = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+        assert_eq!(lines("  f"), 13 + 12);
+        assert_eq!(text.lines().count(), 13 + 12 + 5);
+        let labels = text.lines().filter_map(|line| line.split_once("label=<"));
+        assert!(labels.into_iter().all(|(_, label)| !label.contains("<script")));
+    }
 }

@@ -23,3 +23,38 @@ pub(super) fn draw(picture: &Picture, style: &Style) -> String {
          <script>\n{SCRIPT}</script>\n</body>\n</html>\n"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn a_page_that_needs_nothing_else() {
+        for picture in [Picture::of_graph(&samples::large(60)), samples::changed(), samples::hostile()] {
+            let page = draw(&picture, &Style::default());
+            assert!(page.starts_with("<!DOCTYPE html>"));
+            assert_eq!(page.matches("<script").count(), 1);
+            assert_eq!(page.matches("</script>").count(), 1);
+            assert_eq!(page.matches("</svg>").count(), 1);
+            for outside in ["src=", "href=", "@import", "url(", "//www", "https:"] {
+                let found = page.replace("http://www.w3.org/2000/svg", "");
+                assert!(!found.contains(outside), "{outside}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_script_finds_what_it_looks_for() {
+        let page = draw(&Picture::of_graph(&samples::small()), &Style::default());
+        for id in ["search", "in", "out", "fit"] {
+            assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), 1, "{id}");
+            assert!(SCRIPT.contains(&format!("getElementById(\"{id}\")")), "{id}");
+        }
+        assert!(
+            page.contains("class=\"graph\"")
+                && page.contains("data-link=\"l")
+                && page.contains("data-from=\"f")
+        );
+    }
+}

@@ -27,7 +27,7 @@ pub(super) fn draw(picture: &Picture, style: &Style) -> String {
     _ = writeln!(text, "flowchart {direction}");
     _ = writeln!(text, "    accTitle: {}", plain(&picture.title));
     _ = writeln!(text, "    accDescr: {}", plain(&picture.summary()));
-    let projects = picture.projects().len() > 1;
+    let projects = picture.has_projects();
     for (place, feature) in picture.features.iter().enumerate() {
         _ = writeln!(text, "    f{place}[\"{}\"]", label(feature, projects, style));
     }
@@ -36,7 +36,7 @@ pub(super) fn draw(picture: &Picture, style: &Style) -> String {
     }
     if picture.compares {
         for (change, look) in CLASSES {
-            class(&mut text, picture, change.words_of_class(), look, |feature| feature.change == change);
+            class(&mut text, picture, &change.to_string(), look, |feature| feature.change == change);
         }
         for (change, look) in [
             (Change::Added, "stroke:#4d9f6c,stroke-width:2px"),
@@ -81,7 +81,8 @@ fn label(feature: &Feature, projects: bool, style: &Style) -> String {
     }
     let fields = feature.fields.iter().filter(|_| style.fields);
     for field in fields.clone().take(FIELDS) {
-        let sign = if field.change == Change::Same { String::new() } else { format!("{} ", field.change.sign()) };
+        let sign =
+            if field.change == Change::Same { String::new() } else { format!("{} ", field.change.sign()) };
         let mut words = vec![format!("{sign}{}", field.key)];
         words.extend(field.code_words());
         words.extend(field.version_words(style.version_length).filter(|_| style.field_versions));
@@ -125,16 +126,45 @@ fn encoded(text: &str) -> String {
 
 /// The text for a line of its own, where nothing can be encoded.
 fn plain(text: &str) -> String {
-    let harmless = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '/' | '.' | ',' | '→' | '·' | '-' | '_');
+    let harmless =
+        |c: char| c.is_alphanumeric() || matches!(c, ' ' | '/' | '.' | ',' | '→' | '·' | '-' | '_');
     let text: String = visible(text).chars().map(|c| if harmless(c) { c } else { ' ' }).collect();
     shorten(text.trim(), NAME * 2)
 }
 
-impl Change {
-    fn words_of_class(self) -> &'static str {
-        match self {
-            Change::Reworded => "reworded",
-            other => other.tone().class(),
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::super::{Form, Picture, Style};
+    use super::{encoded, plain};
+
+    #[test]
+    fn a_graph() {
+        let text = Picture::of_graph(&samples::small()).draw(Form::Mermaid, &Style::default());
+        assert_eq!(text, include_str!("golden/graph.mmd"));
+    }
+
+    #[test]
+    fn a_change() {
+        assert_eq!(
+            samples::changed().draw(Form::Mermaid, &Style::default()),
+            include_str!("golden/change.mmd")
+        );
+    }
+
+    #[test]
+    fn names_stay_within_their_labels() {
+        assert_eq!(encoded("a\"]<b>#&;`%"), "a#34;#93;#60;b#62;#35;#38;#59;#96;#37;");
+        assert_eq!(encoded("video/crop_1-b (x)"), "video/crop_1-b (x)");
+        assert_eq!(plain("a\n{b}: c"), "a u a  b   c");
+        let text = samples::hostile().draw(Form::Mermaid, &Style::default());
+        for line in text.lines().filter(|line| line.contains('[')) {
+            let label = line.split_once("[\"").and_then(|(_, rest)| rest.strip_suffix("\"]"));
+            let label = label.unwrap_or_else(|| panic!("{line}"));
+            let bare = ["<b>", "</b>", "<i>", "</i>", "<br/>"]
+                .iter()
+                .fold(label.to_owned(), |l, tag| l.replace(tag, ""));
+            assert!(!bare.contains(['"', '<', '>', '[', ']', '`', '{', '}', '%', '|']), "{line}");
         }
     }
 }

@@ -12,8 +12,7 @@ impl Picture {
     /// A feature counts as changed in itself when its fields, their code versions, or what they depend on read
     /// differently, and as changed by inheritance when only a parent's version makes its own another one.
     pub fn of_change(before: &FeatureGraph, after: &FeatureGraph) -> Self {
-        let mut picture =
-            Picture { title: "Changes".to_owned(), compares: true, ..Picture::default() };
+        let mut picture = Picture { title: "Changes".to_owned(), compares: true, ..Picture::default() };
         let mut places: HashMap<FeatureKey, usize> = HashMap::new();
         for key in order(before, after) {
             let seen = match (before.get(&key), after.get(&key)) {
@@ -28,9 +27,8 @@ impl Picture {
         for (key, child) in order(before, after).iter().filter_map(|key| Some((key, *places.get(key)?))) {
             let deps = |graph: &FeatureGraph| graph.get(key).map(|found| found.spec.deps.clone());
             let (old, new) = (deps(before).unwrap_or_default(), deps(after).unwrap_or_default());
-            let find = |deps: &[FeatureDep], key: &FeatureKey| {
-                deps.iter().find(|dep| dep.feature == *key).cloned()
-            };
+            let find =
+                |deps: &[FeatureDep], key: &FeatureKey| deps.iter().find(|dep| dep.feature == *key).cloned();
             let removed = old.iter().filter(|dep| find(&new, &dep.feature).is_none());
             for dep in new.iter().chain(removed) {
                 let change = match (find(&old, &dep.feature), find(&new, &dep.feature)) {
@@ -172,7 +170,11 @@ fn through(before: &FeatureGraph, after: &FeatureGraph, new: &FeatureDefinition)
     };
     let parents: Vec<String> =
         new.spec.deps.iter().filter(another).map(|dep| dep.feature.to_string()).collect();
-    if parents.is_empty() { "what is expected of it".to_owned() } else { format!("through {}", parents.join(", ")) }
+    if parents.is_empty() {
+        "what is expected of it".to_owned()
+    } else {
+        format!("through {}", parents.join(", "))
+    }
 }
 
 /// What reads differently in two definitions, fields aside.
@@ -235,3 +237,6 @@ fn lineage(lineage: &Lineage) -> &'static str {
         Lineage::Expansion { .. } => "1:N",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,13 +123,15 @@ pub enum Status {
         stale: u64,
         /// Samples whose parents are gone.
         orphaned: u64,
+        /// Samples that wait for a parent to be computed again.
+        pending: u64,
         /// Samples that need nothing.
         up_to_date: u64,
     },
     /// The stored samples of a root feature: which are missing, only its source knows.
     Stored(u64),
     /// Nothing could be counted, and why.
-    Failed(String),
+    Unknown(String),
 }
 
 impl Change {
@@ -143,6 +145,11 @@ impl Picture {
     /// The feature of this key, to say more about it: its status, or its samples.
     pub fn feature_mut(&mut self, key: &str) -> Option<&mut Feature> {
         self.features.iter_mut().find(|feature| feature.key == key)
+    }
+
+    /// Whether there are features of several projects, so that it has to be said whose each one is.
+    pub(super) fn has_projects(&self) -> bool {
+        self.projects().len() > 1
     }
 
     /// The parents of each feature, by place: the links that lead to it.

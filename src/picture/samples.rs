@@ -71,8 +71,18 @@ fn small_specs(frames: &str, optional: bool) -> Vec<(FeatureSpecBuilder, &'stati
 /// Many features in three projects, some with long keys and several parents, all lineages; the same every time.
 pub(crate) fn large(features: usize) -> FeatureGraph {
     const WORDS: [&str; 12] = [
-        "video", "audio", "frames", "speech_recognition", "face", "embedding", "scene-boundaries", "text",
-        "normalized_transcription", "crop", "thumbnail", "quality",
+        "video",
+        "audio",
+        "frames",
+        "speech_recognition",
+        "face",
+        "embedding",
+        "scene-boundaries",
+        "text",
+        "normalized_transcription",
+        "crop",
+        "thumbnail",
+        "quality",
     ];
     const PROJECTS: [&str; 3] = ["ingest", "perception", "search"];
     // A small generator of its own, so that no version of a library changes the picture.
@@ -93,10 +103,11 @@ pub(crate) fn large(features: usize) -> FeatureGraph {
         let key = format!("{key}_{at}");
         let mut builder = spec(&key, &["id"]);
         let mut parents: Vec<usize> = Vec::new();
-        if at >= features / 10 + 1 {
+        if at > features / 10 {
             for _ in 0..[1, 1, 1, 2, 2, 3, 5][random(7)] {
-                let near = keys.len().saturating_sub(features / 3);
-                let parent = if random(4) == 0 { random(keys.len()) } else { near + random(keys.len() - near) };
+                let near = keys.len().saturating_sub(features / 3 + 1);
+                let parent =
+                    if random(4) == 0 { random(keys.len()) } else { near + random(keys.len() - near) };
                 if !parents.contains(&parent) {
                     parents.push(parent);
                 }
@@ -133,13 +144,26 @@ pub(crate) fn counted(graph: &FeatureGraph) -> Picture {
         let at = at as u64;
         feature.status = Some(match at % 7 {
             0 => Status::Stored(1_200 + at),
-            1 => Status::Counts { new: 12, stale: 3, orphaned: 1, up_to_date: 1_184 },
-            2 => Status::Counts { new: 0, stale: 0, orphaned: 0, up_to_date: 1_200 },
-            3 => Status::Counts { new: 1_000_000, stale: 0, orphaned: 0, up_to_date: 234_567 },
-            4 => Status::Counts { new: 0, stale: 0, orphaned: 0, up_to_date: 0 },
-            5 => Status::Counts { new: 0, stale: 640, orphaned: 90, up_to_date: 700 },
-            _ => Status::Failed("store dev: no such table".to_owned()),
+            1 => Status::Counts { new: 12, stale: 3, orphaned: 1, pending: 0, up_to_date: 1_184 },
+            2 => Status::Counts { new: 0, stale: 0, orphaned: 0, pending: 0, up_to_date: 1_200 },
+            3 => Status::Counts { new: 1_000_000, stale: 0, orphaned: 0, pending: 0, up_to_date: 234_567 },
+            4 => Status::Counts { new: 0, stale: 0, orphaned: 0, pending: 0, up_to_date: 0 },
+            5 => Status::Counts { new: 0, stale: 640, orphaned: 90, pending: 20, up_to_date: 700 },
+            _ => Status::Unknown("store dev: no such table".to_owned()),
         });
+    }
+    picture
+}
+
+/// What has changed between the small graph and the later one, with the samples that this concerns.
+pub(crate) fn changed() -> Picture {
+    let mut picture = Picture::of_change(&small(), &small_later());
+    for feature in &mut picture.features {
+        feature.samples = match feature.change {
+            Change::Changed | Change::Inherited => Some(1_200),
+            Change::Removed => Some(1),
+            _ => None,
+        };
     }
     picture
 }
@@ -182,7 +206,7 @@ pub(crate) fn hostile() -> Picture {
         }],
         change: Change::Changed,
         reasons: vec![name.clone()],
-        status: Some(Status::Failed(name.clone())),
+        status: Some(Status::Unknown(name.clone())),
         samples: Some(at as u64),
         ..Feature::default()
     };

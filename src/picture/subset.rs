@@ -34,7 +34,11 @@ impl Picture {
     ) -> BTreeSet<usize> {
         let (mut reached, mut last, mut left) = (start.clone(), start.clone(), steps);
         while !last.is_empty() && left != Some(0) {
-            let next = self.links.iter().map(&ends).filter(|(from, to)| last.contains(from) && !reached.contains(to));
+            let next = self
+                .links
+                .iter()
+                .map(&ends)
+                .filter(|(from, to)| last.contains(from) && !reached.contains(to));
             last = next.map(|(_, to)| to).collect();
             reached.extend(&last);
             left = left.map(|left| left - 1);
@@ -55,5 +59,38 @@ impl Picture {
             links: links.collect(),
             compares: self.compares,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    fn around(key: &str, up: Option<usize>, down: Option<usize>) -> Vec<String> {
+        let picture = Picture::of_graph(&samples::small()).around(&[key.to_owned()], up, down).unwrap();
+        for link in &picture.links {
+            assert!(link.parent < link.child && link.child < picture.features.len());
+        }
+        picture.features.into_iter().map(|feature| feature.key).collect()
+    }
+
+    #[test]
+    fn steps_are_counted() {
+        assert_eq!(around("video/thumb", None, None), ["video", "video/thumb", "video/report"]);
+        assert_eq!(around("video/thumb", Some(0), None), ["video/thumb", "video/report"]);
+        assert_eq!(around("video", None, Some(0)), ["video"]);
+        assert_eq!(around("chunk/speech", Some(1), Some(0)), ["video/chunk", "chunk/speech"]);
+        assert_eq!(around("chunk/speech", Some(2), None), ["video", "video/chunk", "chunk/speech"]);
+    }
+
+    #[test]
+    fn links_are_those_of_the_part() {
+        let picture = Picture::of_graph(&samples::small());
+        let part = picture.around(&["video/report".to_owned()], Some(1), None).unwrap();
+        // Video, thumb and report, and the link between video and thumb too.
+        assert_eq!((part.features.len(), part.links.len()), (3, 3));
+        let error = picture.around(&["gone".to_owned()], None, None).unwrap_err().to_string();
+        assert!(error.starts_with("unknown feature gone"), "{error}");
     }
 }

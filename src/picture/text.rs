@@ -8,13 +8,26 @@ use super::{Change, Feature, Field, Link, Picture, Style};
 /// How many columns the fields of a feature take at most when they stand in one line.
 const FIELDS_WIDTH: usize = 60;
 
+/// How far to the right the longest keys move what stands behind all of them.
+const NAME_WIDTH: usize = 72;
+
 /// A piece of a line.
 type Piece = (Tone, String);
 
 /// A line of the picture before its columns are aligned.
 enum Row {
-    Feature { change: Change, tree: String, name: Vec<Piece>, version: String, status: Vec<Piece>, rest: Vec<Piece> },
-    Note { tree: String, pieces: Vec<Piece> },
+    Feature {
+        change: Change,
+        tree: String,
+        name: Vec<Piece>,
+        version: String,
+        status: Vec<Piece>,
+        rest: Vec<Piece>,
+    },
+    Note {
+        tree: String,
+        pieces: Vec<Piece>,
+    },
 }
 
 pub(super) fn draw(picture: &Picture, style: &Style) -> String {
@@ -40,7 +53,7 @@ struct Tree<'a> {
     below: Vec<Vec<&'a Link>>,
     /// The parent below which each feature is drawn: the deepest one, so that its other parents are seen by then.
     home: Vec<Option<usize>>,
-    /// Which features are drawn: of two graphs only those that have changed, and what leads to them.
+    /// Which features are drawn: of two graphs only those that have changed.
     shown: Vec<bool>,
     rows: Vec<Row>,
     repeats: bool,
@@ -48,27 +61,30 @@ struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     fn new(picture: &'a Picture, style: &'a Style) -> Self {
+        let shown: Vec<bool> =
+            picture.features.iter().map(|f| !picture.compares || f.change != Change::Same).collect();
         let above = picture.links_above();
         let mut depth = vec![0_usize; picture.features.len()];
         let mut home = vec![None; picture.features.len()];
         for (place, links) in above.iter().enumerate() {
             // A change can turn a link round; only one of both directions goes down.
-            for link in links.iter().filter(|link| link.parent < place) {
+            for link in links.iter().filter(|link| link.parent < place && shown[link.parent]) {
                 if home[place].is_none() || depth[link.parent] + 1 > depth[place] {
                     depth[place] = depth[link.parent] + 1;
                     home[place] = Some(link.parent);
                 }
             }
         }
-        let mut shown = vec![!picture.compares; picture.features.len()];
-        let changed = |place: &usize| picture.features[*place].change != Change::Same;
-        for start in (0..picture.features.len()).filter(changed) {
-            let mut next = Some(start);
-            while let Some(place) = next.filter(|place| !std::mem::replace(&mut shown[*place], true)) {
-                next = home[place];
-            }
+        Self {
+            picture,
+            style,
+            above,
+            below: picture.links_below(),
+            home,
+            shown,
+            rows: Vec::new(),
+            repeats: false,
         }
-        Self { picture, style, above, below: picture.links_below(), home, shown, rows: Vec::new(), repeats: false }
     }
 
     /// Adds a feature and what is drawn below it. `tree` is what stands before it, `indent` before what follows.
@@ -94,12 +110,20 @@ impl<'a> Tree<'a> {
             change: feature.change,
             tree: tree.to_owned(),
             name: self.name(feature, link),
-            version: self.style.versions.then(|| feature.version_words(self.style.version_length)).flatten().unwrap_or_default(),
+            version: self
+                .style
+                .versions
+                .then(|| feature.version_words(self.style.version_length))
+                .flatten()
+                .unwrap_or_default(),
             status: self.status(feature),
             rest: self.rest(feature),
         });
-        let children: Vec<&Link> =
-            self.below[place].iter().copied().filter(|link| link.child > place && self.shown[link.child]).collect();
+        let children: Vec<&Link> = self.below[place]
+            .iter()
+            .copied()
+            .filter(|link| link.child > place && self.shown[link.child])
+            .collect();
         let bar = if children.is_empty() { "   " } else { "│  " };
         self.notes(place, feature, &format!("{indent}{bar}"));
         for (at, link) in children.iter().enumerate() {
@@ -111,7 +135,8 @@ impl<'a> Tree<'a> {
 
     fn name(&self, feature: &Feature, link: Option<&Link>) -> Vec<Piece> {
         let mut name = vec![(Tone::Key, visible(&feature.key)), (Tone::Muted, of(link))];
-        let project = (self.picture.projects().len() > 1 && !feature.project.is_empty()).then_some(&*feature.project);
+        let project =
+            (self.picture.has_projects() && !feature.project.is_empty()).then_some(&*feature.project);
         for remark in [project, feature.standing_words()].into_iter().flatten() {
             name.push((Tone::Muted, format!(" · {}", visible(remark))));
         }
@@ -136,7 +161,9 @@ impl<'a> Tree<'a> {
         let (mut pieces, mut taken) = (Vec::new(), 0);
         for (at, field) in feature.fields.iter().enumerate() {
             let words = match field.code_words() {
-                Some(code) => format!("{} {}", visible(&field.key), shorten(&visible(&code), FIELDS_WIDTH / 2)),
+                Some(code) => {
+                    format!("{} {}", visible(&field.key), shorten(&visible(&code), FIELDS_WIDTH / 2))
+                }
                 None => visible(&field.key),
             };
             taken += columns(&words) + 2;
@@ -154,15 +181,22 @@ impl<'a> Tree<'a> {
         let home = self.home[place];
         let others: Vec<String> = self.above[place]
             .iter()
-            .filter(|link| Some(link.parent) != home)
+            .filter(|link| {
+                Some(link.parent) != home && (self.shown[link.parent] || link.change != Change::Same)
+            })
             .filter_map(|link| {
                 let parent = self.picture.features.get(link.parent)?;
-                let sign = if link.change == Change::Same { String::new() } else { format!("{} ", link.change.sign()) };
+                let sign = if matches!(link.change, Change::Same) || link.change == feature.change {
+                    String::new()
+                } else {
+                    format!("{} ", link.change.sign())
+                };
                 Some(format!("{sign}{}{}", visible(&parent.key), of(Some(link))))
             })
             .collect();
         if !others.is_empty() {
-            let pieces = vec![(Tone::Muted, format!("and from {}", others.join(", ")))];
+            let and = if home.is_some() { "and from" } else { "from" };
+            let pieces = vec![(Tone::Muted, format!("{and} {}", others.join(", ")))];
             self.rows.push(Row::Note { tree: tree.to_owned(), pieces });
         }
         if self.style.fields && self.style.field_versions {
@@ -232,7 +266,7 @@ fn aligned(rows: &[Row], compares: bool, color: bool) -> String {
     let (mut names, mut versions, mut statuses) = (0, 0, 0);
     for row in rows {
         if let Row::Feature { tree, name, version, status, .. } = row {
-            names = names.max(columns(tree) + wide(name));
+            names = names.max((columns(tree) + wide(name)).min(NAME_WIDTH));
             versions = versions.max(columns(version));
             statuses = statuses.max(listed(status));
         }
@@ -267,7 +301,7 @@ fn aligned(rows: &[Row], compares: bool, color: bool) -> String {
                     separated(&mut line, status, ", ");
                     pad(&mut line, listed(status), statuses);
                 }
-                separated(&mut line, rest, ", ");
+                separated(&mut line, rest, if compares { "; " } else { ", " });
             }
         }
         push_line(&mut text, &line, color);
@@ -311,4 +345,74 @@ fn code(tone: Tone) -> Option<&'static str> {
         Tone::New => "34",
         Tone::Orphaned => "35",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::super::{Form, Picture, Style};
+
+    fn draw(picture: &Picture, style: &Style) -> String {
+        picture.draw(Form::Text, style)
+    }
+
+    #[test]
+    fn a_graph() {
+        let picture = Picture::of_graph(&samples::small());
+        assert_eq!(draw(&picture, &Style::default()), include_str!("golden/graph.txt"));
+    }
+
+    #[test]
+    fn counts_have_a_column() {
+        let text = draw(&samples::counted(&samples::small()), &Style::default());
+        assert_eq!(text, include_str!("golden/status.txt"));
+    }
+
+    #[test]
+    fn fields_have_lines_of_their_own_when_their_versions_are_shown() {
+        let style = Style { field_versions: true, ..Style::default() };
+        let text = draw(&Picture::of_graph(&samples::small()), &style);
+        assert_eq!(text, include_str!("golden/verbose.txt"));
+    }
+
+    #[test]
+    fn a_change() {
+        assert_eq!(draw(&samples::changed(), &Style::default()), include_str!("golden/change.txt"));
+    }
+
+    #[test]
+    fn every_link_is_seen_from_both_ends() {
+        let picture = Picture::of_graph(&samples::large(60));
+        let text = draw(&picture, &Style { fields: false, versions: false, ..Style::default() });
+        for feature in &picture.features {
+            let whole = text.lines().filter(|line| {
+                let line = line.trim_start_matches(['│', '├', '└', '─', ' ']);
+                line.starts_with(&format!("{} ", feature.key)) && !line.ends_with("(*)")
+            });
+            assert_eq!(whole.count(), 1, "{}", feature.key);
+        }
+        let repeated = text.lines().filter(|line| line.ends_with("(*)")).count();
+        let roots = picture.links_above().iter().filter(|links| links.is_empty()).count();
+        assert_eq!(repeated, picture.links.len() - (picture.features.len() - roots));
+    }
+
+    #[test]
+    fn colours_only_when_asked_for_and_never_from_names() {
+        let picture = samples::hostile();
+        assert!(!draw(&picture, &Style::default()).contains('\u{1b}'));
+        let colored = draw(&picture, &Style { color: true, ..Style::default() });
+        let codes: Vec<&str> = colored.split('\u{1b}').skip(1).collect();
+        let ours =
+            |code: &str| ["[0m", "[1m", "[2m", "[31m", "[33m"].iter().any(|known| code.starts_with(known));
+        assert!(codes.len() > 20 && codes.iter().all(|code| ours(code)), "{codes:?}");
+        for text in [draw(&picture, &Style::default()), colored] {
+            assert!(text.chars().all(|c| c == '\n' || c == '\u{1b}' || !c.is_control()), "{text:?}");
+            assert!(!text.contains('\u{202e}') && !text.contains('\u{200b}'));
+        }
+    }
+
+    #[test]
+    fn nothing_at_all() {
+        assert_eq!(draw(&Picture::default(), &Style::default()), "0 features\n");
+    }
 }

@@ -1,5 +1,7 @@
 //! The words that all formats use: versions, counts, changes, and names made fit to be shown.
 
+use std::fmt;
+
 use super::{Change, Feature, Field, Link, Picture, Standing, Status};
 use crate::model::Lineage;
 
@@ -40,6 +42,19 @@ impl Tone {
             Tone::Done => "done",
             Tone::Failed => "failed",
         }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Change::Same => "unchanged",
+            Change::Added => "added",
+            Change::Removed => "removed",
+            Change::Changed => "changed",
+            Change::Inherited => "inherited",
+            Change::Reworded => "reworded",
+        })
     }
 }
 
@@ -114,7 +129,9 @@ impl Feature {
 impl Field {
     fn why(&self) -> Option<String> {
         match (self.change, &self.previous_code_version) {
-            (Change::Added | Change::Removed, _) => Some(format!("field {} {}", self.key, self.change.words())),
+            (Change::Added | Change::Removed, _) => {
+                Some(format!("field {} {}", self.key, self.change.words()))
+            }
             (Change::Changed, Some(was)) => {
                 let (was, is) = (known(was.as_deref()), known(self.code_version.as_deref()));
                 Some(format!("field {}: code version {was} → {is}", self.key))
@@ -127,9 +144,7 @@ impl Field {
     /// Its code version, and the one before if it had another one; nothing if it has none.
     pub(super) fn code_words(&self) -> Option<String> {
         match &self.previous_code_version {
-            Some(was) => {
-                Some(format!("{} → {}", known(was.as_deref()), known(self.code_version.as_deref())))
-            }
+            Some(was) => Some(format!("{} → {}", known(was.as_deref()), known(self.code_version.as_deref()))),
             None => self.code_version.clone(),
         }
     }
@@ -151,7 +166,8 @@ impl Link {
 
     /// Everything that is special about it, short.
     pub(super) fn marks(&self) -> Vec<&'static str> {
-        let special = [self.mark(), self.optional.then_some("optional"), self.has_filter().then_some("filtered")];
+        let special =
+            [self.mark(), self.optional.then_some("optional"), self.has_filter().then_some("filtered")];
         special.into_iter().flatten().collect()
     }
 
@@ -189,11 +205,12 @@ impl Status {
     /// The counts that are not zero, in words.
     pub(super) fn words(&self) -> Vec<(Tone, String)> {
         match self {
-            Status::Counts { new, stale, orphaned, up_to_date } => {
+            Status::Counts { new, stale, orphaned, pending, up_to_date } => {
                 let all = [
                     (Tone::New, *new, "new"),
                     (Tone::Stale, *stale, "stale"),
                     (Tone::Orphaned, *orphaned, "orphaned"),
+                    (Tone::Muted, *pending, "pending"),
                     (Tone::Done, *up_to_date, "up to date"),
                 ];
                 let some = all.into_iter().filter(|(_, count, _)| *count > 0);
@@ -203,7 +220,7 @@ impl Status {
             }
             Status::Stored(0) => vec![(Tone::Muted, "no samples".to_owned())],
             Status::Stored(samples) => vec![(Tone::Done, count(*samples, "sample"))],
-            Status::Failed(reason) => vec![(Tone::Failed, reason.clone())],
+            Status::Unknown(reason) => vec![(Tone::Failed, reason.clone())],
         }
     }
 }
@@ -222,8 +239,7 @@ impl Picture {
         if !self.has_changes() {
             parts.push("no changes".to_owned());
         }
-        let changes =
-            [Change::Added, Change::Removed, Change::Changed, Change::Inherited, Change::Reworded];
+        let changes = [Change::Added, Change::Removed, Change::Changed, Change::Inherited, Change::Reworded];
         for change in changes {
             let features = self.features.iter().filter(|feature| feature.change == change).count();
             if features > 0 {
@@ -244,7 +260,7 @@ fn known(code_version: Option<&str>) -> &str {
 }
 
 fn versions(before: Option<&str>, now: Option<&str>, length: usize) -> Option<String> {
-    let short = |version: &str| version.chars().take(length).collect::<String>();
+    let short = |version: &str| visible(&version.chars().take(length).collect::<String>());
     match (before, now) {
         (Some(before), Some(now)) => Some(format!("{} → {}", short(before), short(now))),
         (Some(before), None) => Some(format!("{} → unknown", short(before))),
@@ -262,7 +278,7 @@ pub(super) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -349,7 +365,9 @@ pub(super) fn wrap(text: &str, width: usize, lines: usize) -> Vec<String> {
         wrapped.push(line.trim_end().to_owned());
         rest = left.trim_start();
     }
-    wrapped.push(shorten(rest, width));
+    if !rest.is_empty() || wrapped.is_empty() {
+        wrapped.push(shorten(rest, width));
+    }
     wrapped
 }
 
@@ -384,6 +402,7 @@ mod tests {
         assert_eq!(wrap("video/raw/frames/faces", 12, 3), ["video/raw/", "frames/faces"]);
         assert_eq!(wrap("abcdefghijkl", 5, 2), ["abcde", "fghi…"]);
         assert_eq!(wrap("大大大大", 3, 9), ["大", "大", "大", "大"]);
-        assert_eq!(wrap("大大", 1, 9), ["大", "…"]);
+        assert_eq!(wrap("大大", 1, 9), ["大", "大"]);
+        assert_eq!(wrap("", 5, 2), [""]);
     }
 }

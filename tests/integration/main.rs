@@ -9,6 +9,7 @@ mod buffered;
 mod cancel;
 mod cli;
 mod cli_errors;
+mod cli_pictures;
 mod concurrency;
 mod conformance;
 mod deletes;

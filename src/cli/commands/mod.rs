@@ -5,6 +5,8 @@
 //! completions, the man page, and the test that runs the examples. A subcommand whose `--format` is not `table`,
 //! `json` or `csv` has an argument `format` of its own, a text.
 
+mod diff;
+mod graph;
 mod push;
 pub(super) mod sql;
 
@@ -50,4 +52,6 @@ macro_rules! commands {
 
 commands! {
     Push in push,
+    Graph in graph,
+    Diff in diff,
 }

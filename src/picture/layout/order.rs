@@ -57,7 +57,8 @@ fn sort_by_means(layered: &mut Layered, places: &mut [usize], down: bool) {
             }
             joined.iter().map(|other| places[*other] as f64).sum::<f64>() / joined.len() as f64
         };
-        let mut order: Vec<(f64, usize)> = layered.layers[layer].iter().map(|node| (mean(*node), *node)).collect();
+        let mut order: Vec<(f64, usize)> =
+            layered.layers[layer].iter().map(|node| (mean(*node), *node)).collect();
         // Stable, so that equals keep their order.
         order.sort_by(|a, b| a.0.total_cmp(&b.0));
         layered.layers[layer] = order.into_iter().map(|(_, node)| node).collect();
@@ -168,7 +169,8 @@ mod tests {
     #[test]
     fn what_need_not_cross_does_not() {
         // Two chains and a tree, given in an order that tangles them.
-        let links = [(0, 5), (1, 4), (2, 3), (5, 6), (4, 7), (3, 8), (0, 9), (9, 10), (6, 11), (7, 11), (8, 11)];
+        let links =
+            [(0, 5), (1, 4), (2, 3), (5, 6), (4, 7), (3, 8), (0, 9), (9, 10), (6, 11), (7, 11), (8, 11)];
         let mut layered = layered(12, &links);
         uncross(&mut layered);
         let places = places(&layered);

@@ -20,8 +20,10 @@ pub(super) fn centers(layered: &Layered) -> Vec<f64> {
         for step in 0..count {
             let down = round % 2 == 0;
             let layer = &layered.layers[if down { step } else { count - 1 - step }];
-            let wanted: Vec<(f64, f64)> =
-                layer.iter().map(|node| pull(layered, &centers, *node, both || down, both || !down)).collect();
+            let wanted: Vec<(f64, f64)> = layer
+                .iter()
+                .map(|node| pull(layered, &centers, *node, both || down, both || !down))
+                .collect();
             set(layered, &mut centers, layer, &wanted);
         }
     }

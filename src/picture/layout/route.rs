@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::Point;
 use super::layers::{Layered, downwards};
 use super::pack::Part;
-use super::Point;
 
 /// The least and the greatest height of the curves between layers, in pixels. Far lines need more to stay readable.
 const CURVE: (f64, f64) = (40.0, 120.0);
@@ -30,8 +30,10 @@ pub(super) fn route(
 
     let mut part = Part::default();
     for (number, at) in group.iter().enumerate() {
-        let corner =
-            Point { x: center(number) - layered.sizes[number].width / 2.0, y: bands[layered.layer[number]].0 };
+        let corner = Point {
+            x: center(number) - layered.sizes[number].width / 2.0,
+            y: bands[layered.layer[number]].0,
+        };
         part.size.width = part.size.width.max(corner.x + layered.sizes[number].width);
         part.size.height = part.size.height.max(corner.y + layered.sizes[number].height);
         part.boxes.push((*at, corner));

@@ -7,7 +7,9 @@ use crate::picture::Picture;
 
 /// The same every time, and of different sizes.
 fn sizes(boxes: usize) -> Vec<Size> {
-    (0..boxes).map(|at| Size { width: 120.0 + (at * 37 % 90) as f64, height: 40.0 + (at * 53 % 70) as f64 }).collect()
+    (0..boxes)
+        .map(|at| Size { width: 120.0 + (at * 37 % 90) as f64, height: 40.0 + (at * 53 % 70) as f64 })
+        .collect()
 }
 
 fn links(picture: &Picture) -> Vec<(usize, usize)> {
@@ -23,7 +25,10 @@ fn check(layout: &Layout, sizes: &[Size], links: &[(usize, usize)]) {
     for (a, size) in sizes.iter().enumerate() {
         let corner = layout.boxes[a];
         assert!(corner.x >= -0.01 && corner.y >= -0.01, "box {a} is outside");
-        assert!(end(a).x <= layout.size.width + 0.01 && end(a).y <= layout.size.height + 0.01, "box {a}: {size:?}");
+        assert!(
+            end(a).x <= layout.size.width + 0.01 && end(a).y <= layout.size.height + 0.01,
+            "box {a}: {size:?}"
+        );
         for b in 0..a {
             let other = layout.boxes[b];
             let apart_x = end(a).x + 8.0 <= other.x || end(b).x + 8.0 <= corner.x;
@@ -47,9 +52,15 @@ fn check(layout: &Layout, sizes: &[Size], links: &[(usize, usize)]) {
             for at in (0..sizes.len()).filter(|at| at != from && at != to) {
                 let (corner, end) = (layout.boxes[at], end(at));
                 let beside = if layout.rightwards {
-                    piece[0].y < corner.y || piece[0].y > end.y || piece[1].x <= corner.x || piece[0].x >= end.x
+                    piece[0].y < corner.y
+                        || piece[0].y > end.y
+                        || piece[1].x <= corner.x
+                        || piece[0].x >= end.x
                 } else {
-                    piece[0].x < corner.x || piece[0].x > end.x || piece[1].y <= corner.y || piece[0].y >= end.y
+                    piece[0].x < corner.x
+                        || piece[0].x > end.x
+                        || piece[1].y <= corner.y
+                        || piece[0].y >= end.y
                 };
                 assert!(beside, "{from} → {to} runs over box {at}");
             }
@@ -88,7 +99,10 @@ fn a_chain_is_straight_beside_a_long_line() {
     check(&layout, &sizes, &links);
     assert_eq!(layout.boxes[1].x, layout.boxes[2].x);
     let long = &layout.lines[3];
-    assert!(long.len() > 6 && long[2..long.len() - 3].windows(2).all(|pair| pair[0].x == pair[1].x), "{long:?}");
+    assert!(
+        long.len() > 6 && long[2..long.len() - 3].windows(2).all(|pair| pair[0].x == pair[1].x),
+        "{long:?}"
+    );
 }
 
 #[test]

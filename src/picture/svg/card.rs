@@ -60,7 +60,8 @@ impl Card {
         let notes = card.notes.iter().map(|line| text_width(&joined(line), TEXT_SIZE));
         let inner = keys.chain(about).chain(notes).chain([fields]).fold(0.0, f64::max);
         card.size.width = card.size.width.max((inner + 2.0 * PADDING).ceil());
-        card.size.height = card.head() + card.block(card.fields.len()) + card.block(card.notes.len()) + bar(feature);
+        card.size.height =
+            card.head() + card.block(card.fields.len()) + card.block(card.notes.len()) + bar(feature);
         card
     }
 
@@ -83,7 +84,7 @@ impl Card {
         projects: &[&str],
     ) {
         let (w, h, head) = (round(size.width), round(size.height), round(self.head()));
-        let mut classes = format!("card {}", change_class(feature.change));
+        let mut classes = format!("card {}", feature.change);
         if feature.standing != Standing::Defined {
             classes.push_str(" elsewhere");
         }
@@ -98,7 +99,11 @@ impl Card {
         _ = writeln!(svg, "<rect class=\"body\" width=\"{w}\" height=\"{h}\" rx=\"7\"/>");
         let rest = self.fields.len() + self.notes.len() > 0 || bar(feature) > 0.0;
         if rest {
-            _ = writeln!(svg, "<path class=\"head\" d=\"M0 {head}V7a7 7 0 0 1 7 -7H{}a7 7 0 0 1 7 7V{head}Z\"/>", w - 7.0);
+            _ = writeln!(
+                svg,
+                "<path class=\"head\" d=\"M0 {head}V7a7 7 0 0 1 7 -7H{}a7 7 0 0 1 7 7V{head}Z\"/>",
+                w - 7.0
+            );
         } else {
             _ = writeln!(svg, "<rect class=\"head\" width=\"{w}\" height=\"{h}\" rx=\"7\"/>");
         }
@@ -162,19 +167,17 @@ impl Card {
 }
 
 fn text(svg: &mut String, class: &str, x: f64, y: f64, text: &str, more: &str) {
-    _ = writeln!(svg, "<text class=\"{class}\" x=\"{}\" y=\"{}\"{more}>{}</text>", round(x), round(y), escape(text));
+    _ = writeln!(
+        svg,
+        "<text class=\"{class}\" x=\"{}\" y=\"{}\"{more}>{}</text>",
+        round(x),
+        round(y),
+        escape(text)
+    );
 }
 
 fn joined(line: &[(Tone, String)]) -> String {
     line.iter().map(|(_, words)| words.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-pub(super) fn change_class(change: Change) -> &'static str {
-    match change {
-        Change::Reworded => "reworded",
-        Change::Same => "same",
-        other => other.tone().class(),
-    }
 }
 
 /// The lines below the key: what has become of it, version, project, where it is defined.
@@ -187,7 +190,7 @@ fn about(feature: &Feature, picture: &Picture, style: &Style) -> Vec<(Tone, Stri
     if style.versions {
         words.extend(feature.version_words(style.version_length));
     }
-    if picture.projects().len() > 1 && !feature.project.is_empty() {
+    if picture.has_projects() && !feature.project.is_empty() {
         words.push(feature.project.clone());
     }
     words.extend(feature.standing_words().map(str::to_owned));
@@ -209,7 +212,8 @@ fn fields(feature: &Feature, style: &Style) -> Vec<(Tone, [String; 3])> {
             change => format!("{} ", change.sign()),
         };
         let key = shorten(&format!("{sign}{}", visible(&field.key)), TEXT_COLUMNS * 3 / 4);
-        let code = field.code_words().map_or_else(String::new, |code| shorten(&visible(&code), TEXT_COLUMNS / 2));
+        let code =
+            field.code_words().map_or_else(String::new, |code| shorten(&visible(&code), TEXT_COLUMNS / 2));
         let version = field.version_words(style.version_length).filter(|_| style.field_versions);
         rows.push((field.change.tone(), [key, code, version.unwrap_or_default()]));
     }
@@ -228,7 +232,8 @@ fn notes(feature: &Feature, picture: &Picture) -> Vec<Vec<(Tone, String)>> {
     }
     if picture.compares {
         let reasons = feature.reasons.iter().take(REASONS);
-        notes.extend(reasons.map(|reason| vec![(Tone::Muted, shorten(&visible(reason), TEXT_COLUMNS))]));
+        let lines = reasons.flat_map(|reason| wrap(&visible(reason), TEXT_COLUMNS, 2));
+        notes.extend(lines.map(|line| vec![(Tone::Muted, line)]));
     }
     let mut line: Vec<(Tone, String)> = Vec::new();
     for (tone, words) in feature.status.iter().flat_map(Status::words) {
@@ -251,11 +256,17 @@ fn bar(feature: &Feature) -> f64 {
 
 /// A bar at the bottom that shows the shares of the counts.
 fn draw_bar(svg: &mut String, feature: &Feature, width: f64, height: f64) {
-    let Some(Status::Counts { new, stale, orphaned, up_to_date }) = feature.status else { return };
-    let parts = [("done", up_to_date), ("new", new), ("stale", stale), ("orphaned", orphaned)];
+    let Some(Status::Counts { new, stale, orphaned, pending, up_to_date }) = feature.status else { return };
+    let parts =
+        [("done", up_to_date), ("new", new), ("stale", stale), ("orphaned", orphaned), ("pending", pending)];
     let all: u64 = parts.iter().map(|(_, count)| count).sum();
     let (room, y) = (width - 2.0 * PADDING, height - 9.0);
-    _ = writeln!(svg, "<rect class=\"track\" x=\"{PADDING}\" y=\"{}\" width=\"{}\" height=\"4\"/>", round(y), round(room));
+    _ = writeln!(
+        svg,
+        "<rect class=\"track\" x=\"{PADDING}\" y=\"{}\" width=\"{}\" height=\"4\"/>",
+        round(y),
+        round(room)
+    );
     let mut x = PADDING;
     for (class, count) in parts.into_iter().filter(|(_, count)| *count > 0) {
         // A single sample must be seen, too.

@@ -3,10 +3,9 @@
 use std::fmt::Write;
 
 use super::super::layout::{Point, Size};
-use super::super::words::{Tone, shorten};
+use super::super::words::{Tone, shorten, visible};
 use super::super::xml::escape;
 use super::super::{Change, Link, Picture, Status};
-use super::card::change_class;
 use super::{lines, round, text_width};
 use crate::model::Lineage;
 
@@ -35,7 +34,7 @@ pub(super) fn draw(picture: &Picture, width: f64) -> Legend {
     let mut legend = Legend { text: String::new(), size: Size { width: 0.0, height: 0.0 } };
     let (mut x, mut y) = (0.0, LINE / 2.0);
     for (sign, words) in signs(picture) {
-        let words = shorten(&words, 48);
+        let words = shorten(&visible(&words), 48);
         let needed = SIGN_WIDTH + text_width(&words, TEXT_SIZE) + 22.0;
         if x > 0.0 && x + needed > width {
             (x, y) = (0.0, y + LINE);
@@ -69,8 +68,13 @@ fn signs(picture: &Picture) -> Vec<(Sign, String)> {
     add(marked("1:N"), Sign::Mark(Lineage::expansion([""; 0])), "one row becomes many");
     add(links.iter().any(|link| link.optional), Sign::Line(" optional"), "optional parent");
 
-    let counts: Vec<Tone> =
-        picture.features.iter().flat_map(|f| &f.status).flat_map(Status::words).map(|(tone, _)| tone).collect();
+    let counts: Vec<Tone> = picture
+        .features
+        .iter()
+        .flat_map(|f| &f.status)
+        .flat_map(Status::words)
+        .map(|(tone, _)| tone)
+        .collect();
     for (tone, words) in
         [(Tone::Done, "up to date"), (Tone::New, "new"), (Tone::Stale, "stale"), (Tone::Orphaned, "orphaned")]
     {
@@ -78,7 +82,7 @@ fn signs(picture: &Picture) -> Vec<(Sign, String)> {
     }
     for change in [Change::Added, Change::Removed, Change::Changed, Change::Inherited, Change::Reworded] {
         let shown = picture.features.iter().any(|feature| feature.change == change);
-        add(shown, Sign::Swatch(change_class(change).to_owned()), change.words());
+        add(shown, Sign::Swatch(change.to_string()), change.words());
     }
     let projects = picture.projects();
     for (at, project) in projects.iter().enumerate().filter(|_| projects.len() > 1) {

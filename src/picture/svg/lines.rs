@@ -5,7 +5,6 @@ use std::fmt::Write;
 use super::super::layout::{Layout, Point};
 use super::super::xml::escape_lines;
 use super::super::{Link, Picture};
-use super::card::change_class;
 use super::round;
 
 /// The size of an arrow's tip.
@@ -22,7 +21,7 @@ pub(super) fn draw(svg: &mut String, picture: &Picture, layout: &Layout) {
             svg,
             "<g class=\"link {}{}\" id=\"l{number}\" data-from=\"f{}\" data-to=\"f{}\"><title>{}</title>\
              <path class=\"line\" d=\"{}\"/><path class=\"tip\" d=\"{}\"/></g>",
-            change_class(link.change),
+            link.change,
             if link.optional { " optional" } else { "" },
             link.parent,
             link.child,
@@ -54,7 +53,7 @@ pub(super) fn draw_mark(svg: &mut String, link: &Link, mark: &str, center: Point
         svg,
         "<g class=\"mark {class} {}\"{of}><rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"7.5\"/>\
          <text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{mark}</text></g>",
-        change_class(link.change),
+        link.change,
         round(center.x - MARK.0 / 2.0),
         round(center.y - MARK.1 / 2.0),
         MARK.0,

@@ -9,6 +9,7 @@ use std::fmt::Write;
 
 use self::card::Card;
 use super::layout::{Layout, Point, Size};
+use super::words::{columns, shorten, visible};
 use super::xml::escape;
 use super::{Picture, Style};
 
@@ -24,7 +25,8 @@ const HEADING: f64 = 54.0;
 const COLUMN: f64 = 0.61;
 
 pub(super) fn draw(picture: &Picture, style: &Style) -> String {
-    let cards: Vec<Card> = picture.features.iter().map(|feature| Card::new(feature, picture, style)).collect();
+    let cards: Vec<Card> =
+        picture.features.iter().map(|feature| Card::new(feature, picture, style)).collect();
     let mut sizes: Vec<Size> = cards.iter().map(|card| card.size).collect();
     for (size, links) in sizes.iter_mut().zip(picture.links_above()) {
         // Marks of several parents stand side by side, or one above the other, before the card.
@@ -71,7 +73,7 @@ pub(super) fn draw(picture: &Picture, style: &Style) -> String {
 
 /// The heading, and how wide it is.
 fn heading(picture: &Picture) -> (String, f64) {
-    let (title, summary) = (super::words::shorten(&picture.title, 90), picture.summary());
+    let (title, summary) = (shorten(&visible(&picture.title), 90), picture.summary());
     let mut text = String::new();
     _ = writeln!(text, "<text class=\"title\" x=\"{MARGIN}\" y=\"44\">{}</text>", escape(&title));
     _ = writeln!(text, "<text class=\"summary\" x=\"{MARGIN}\" y=\"64\">{}</text>", escape(&summary));
@@ -80,7 +82,7 @@ fn heading(picture: &Picture) -> (String, f64) {
 
 /// At least as wide as the text is when it is drawn.
 fn text_width(text: &str, font_size: f64) -> f64 {
-    super::words::columns(text) as f64 * font_size * COLUMN
+    columns(text) as f64 * font_size * COLUMN
 }
 
 /// Coordinates with one digit: finer ones only make the file larger.
@@ -88,3 +90,6 @@ fn round(number: f64) -> f64 {
     // Never "-0".
     (number * 10.0).round() / 10.0 + 0.0
 }
+
+#[cfg(test)]
+mod tests;
