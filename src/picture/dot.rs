@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::words::{shorten, visible};
+use super::fit::{shorten, visible};
 use super::xml::escape;
 use super::{Change, Direction, Feature, Field, Link, Picture, Standing, Style};
 

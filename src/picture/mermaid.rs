@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::words::{shorten, visible};
+use super::fit::{shorten, visible};
 use super::{Change, Direction, Feature, Link, Picture, Standing, Style};
 
 /// How much of a name is shown: Mermaid refuses texts of more than 50,000 characters.

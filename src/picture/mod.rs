@@ -13,6 +13,7 @@
 //! ```
 
 mod dot;
+mod fit;
 mod form;
 mod html;
 mod layout;

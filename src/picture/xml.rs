@@ -1,6 +1,6 @@
 //! Text in XML and HTML.
 
-use super::words::visible;
+use super::fit::visible;
 
 /// The text as content or attribute of an element, with nothing that could end either.
 pub(super) fn escape(text: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{LINE_GAP, Size};
+use super::{BOX_GAP, LINE_GAP, Measures, Size};
 
 /// A group of connected boxes in layers. Its nodes are the boxes, then the bends of long lines.
 #[derive(Debug)]
@@ -58,17 +58,23 @@ pub(super) fn downwards((from, to): (usize, usize)) -> Option<(usize, usize)> {
 
 impl Layered {
     /// Layers for the boxes of a group; nodes are numbered as in the group.
-    pub(super) fn new(group: &[usize], boxes: &[Size], links: &[(usize, usize)]) -> Self {
+    pub(super) fn new(
+        group: &[usize],
+        boxes: &[Size],
+        links: &[(usize, usize)],
+        measures: &Measures,
+    ) -> Self {
         let node: HashMap<usize, usize> = group.iter().enumerate().map(|(node, at)| (*at, node)).collect();
         let links: BTreeSet<(usize, usize)> = links
             .iter()
             .filter_map(|link| downwards(*link))
             .filter_map(|(from, to)| Some((*node.get(&from)?, *node.get(&to)?)))
             .collect();
-        let layer = layers(group.len(), &links);
+        let sizes: Vec<Size> = group.iter().map(|at| boxes[*at]).collect();
+        let layer = thinned(&layers(group.len(), &links), &sizes, &links, measures);
         let mut layered = Self {
             layers: vec![Vec::new(); layer.iter().max().map_or(0, |last| last + 1)],
-            sizes: group.iter().map(|at| boxes[*at]).collect(),
+            sizes,
             above: vec![Vec::new(); group.len()],
             below: vec![Vec::new(); group.len()],
             boxes: group.len(),
@@ -145,4 +151,38 @@ fn layers(nodes: usize, links: &BTreeSet<(usize, usize)>) -> Vec<usize> {
         }
     }
     layer
+}
+
+/// The layers again, with crowded ones as several: a hundred children of one parent are no picture in one row.
+fn thinned(
+    layer: &[usize],
+    sizes: &[Size],
+    links: &BTreeSet<(usize, usize)>,
+    measures: &Measures,
+) -> Vec<usize> {
+    // What a box takes with the space around it; half of that below it is for lines.
+    let area: f64 =
+        sizes.iter().map(|size| (size.width + BOX_GAP) * (size.height + 3.0 * measures.stub)).sum();
+    let limit = (area * measures.ratio).sqrt().max(measures.width);
+    let has_children: BTreeSet<usize> = links.iter().map(|(from, _)| *from).collect();
+    let first_parent: HashMap<usize, usize> = links.iter().rev().map(|(from, to)| (*to, *from)).collect();
+    let mut thinned = vec![0; layer.len()];
+    let mut next = 0;
+    for number in 0..layer.iter().max().map_or(0, |last| last + 1) {
+        let mut nodes: Vec<usize> = (0..layer.len()).filter(|node| layer[*node] == number).collect();
+        // Whoever has children stays close to them, and the children of one parent stay together.
+        nodes.sort_by_key(|node| (has_children.contains(node), first_parent.get(node), *node));
+        let width = |node: usize| sizes[node].width + BOX_GAP;
+        let whole: f64 = nodes.iter().map(|node| width(*node)).sum();
+        let rows = (whole / limit).ceil().max(1.0);
+        let mut used = 0.0;
+        for node in nodes {
+            // The middle of the box says which row it is in, so that all rows are about as wide.
+            let row = ((used + width(node) / 2.0) / whole * rows) as usize;
+            thinned[node] = next + row.min(rows as usize - 1);
+            used += width(node);
+        }
+        next += rows as usize;
+    }
+    thinned
 }

@@ -1,7 +1,8 @@
 //! Where boxes and the lines between them go: a layered drawing in which children lie below their parents.
 //!
 //! Each group of connected boxes is laid out for itself, in the steps of Sugiyama's method:
-//! 1. `layers`: every box gets a layer; long lines get bends, so that each piece spans one layer;
+//! 1. `layers`: every box gets a layer, crowded layers become several; long lines get bends, so that each piece
+//!    spans one layer;
 //! 2. `order`: the order within each layer, such that few lines cross;
 //! 3. `place`: coordinates that keep the order and the distances, and bring relatives close;
 //! 4. `route`: the lines.
@@ -22,11 +23,27 @@ const BOX_GAP: f64 = 30.0;
 const LINE_GAP: f64 = 18.0;
 const GROUP_GAP: f64 = 56.0;
 
-/// How long the last, straight piece of a line is, downwards and to the right: there is a mark on it.
-const STUB: (f64, f64) = (32.0, 50.0);
+/// How far from its corners lines arrive at a box.
+const CORNER: f64 = 12.0;
 
 /// How a picture is best proportioned, width to height.
 const RATIO: f64 = 1.5;
+
+/// What is not the same in both directions. The drawing goes downwards, here too.
+#[derive(Debug, Clone, Copy)]
+struct Measures {
+    /// How long the last, straight piece of a line is: there is a mark on it.
+    stub: f64,
+    /// How far apart lines arrive at a box.
+    port: f64,
+    /// The proportions to aim at, width to height.
+    ratio: f64,
+    /// The width that a layer may have in any case: about that of a screen.
+    width: f64,
+}
+
+const DOWN: Measures = Measures { stub: 32.0, port: 38.0, ratio: RATIO, width: 1500.0 };
+const RIGHT: Measures = Measures { stub: 50.0, port: 20.0, ratio: 1.0 / RATIO, width: 1000.0 };
 
 /// The size of a box.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,6 +65,8 @@ pub(super) struct Layout {
     pub(super) size: Size,
     /// The upper left corners of the boxes.
     pub(super) boxes: Vec<Point>,
+    /// The sizes of the boxes: larger than asked for where many lines arrive.
+    pub(super) sizes: Vec<Size>,
     /// The lines from parents to children: straight and curved pieces by turns, the first and the last one straight.
     /// A curve leaves and arrives in the direction of the drawing.
     pub(super) lines: Vec<Vec<Point>>,
@@ -58,10 +77,10 @@ pub(super) struct Layout {
 impl Layout {
     /// Lays boxes out; a link leads from a box to one below it.
     pub(super) fn new(boxes: &[Size], links: &[(usize, usize)], direction: super::Direction) -> Self {
-        let down = || Self::down(boxes, links, STUB.0);
+        let down = || Self::down(boxes, links, &DOWN);
         let right = || {
-            let turned: Vec<Size> = boxes.iter().map(|size| size.turned()).collect();
-            Self::down(&turned, links, STUB.1).turned()
+            let turned: Vec<Size> = boxes.iter().copied().map(Size::turned).collect();
+            Self::down(&turned, links, &RIGHT).turned()
         };
         match direction {
             super::Direction::Down => down(),
@@ -74,15 +93,16 @@ impl Layout {
         }
     }
 
-    fn down(boxes: &[Size], links: &[(usize, usize)], stub: f64) -> Self {
+    fn down(boxes: &[Size], links: &[(usize, usize)], measures: &Measures) -> Self {
+        let sizes = widened(boxes, links, measures);
         let mut parts = Vec::new();
         for group in layers::groups(boxes.len(), links) {
-            let mut layered = Layered::new(&group, boxes, links);
+            let mut layered = Layered::new(&group, &sizes, links, measures);
             order::uncross(&mut layered);
             let centers = place::centers(&layered);
-            parts.push(route::route(&layered, &centers, &group, links, stub));
+            parts.push(route::route(&layered, &centers, &group, links, measures));
         }
-        pack::pack(&parts, boxes.len(), links.len())
+        pack::pack(&parts, sizes, links.len(), measures.ratio)
     }
 
     /// The same with its axes exchanged.
@@ -91,6 +111,7 @@ impl Layout {
         Self {
             size: self.size.turned(),
             boxes: turn(self.boxes),
+            sizes: self.sizes.into_iter().map(Size::turned).collect(),
             lines: self.lines.into_iter().map(turn).collect(),
             rightwards: !self.rightwards,
         }
@@ -100,6 +121,16 @@ impl Layout {
     fn badness(&self) -> f64 {
         (self.size.width / RATIO).max(self.size.height)
     }
+}
+
+/// The boxes, wide enough for all lines that arrive at them.
+fn widened(boxes: &[Size], links: &[(usize, usize)], measures: &Measures) -> Vec<Size> {
+    let mut sizes = boxes.to_vec();
+    for (place, size) in sizes.iter_mut().enumerate() {
+        let lines = links.iter().filter(|(_, to)| *to == place).count();
+        size.width = size.width.max(lines as f64 * measures.port + 2.0 * CORNER);
+    }
+    sizes
 }
 
 impl Size {

@@ -140,12 +140,12 @@ fn above(sums: &[usize], place: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Size;
+    use super::super::{DOWN, Size};
     use super::*;
 
     fn layered(boxes: usize, links: &[(usize, usize)]) -> Layered {
         let group: Vec<usize> = (0..boxes).collect();
-        Layered::new(&group, &vec![Size { width: 10.0, height: 10.0 }; boxes], links)
+        Layered::new(&group, &vec![Size { width: 10.0, height: 10.0 }; boxes], links, &DOWN)
     }
 
     /// The same count, pair by pair.

@@ -1,6 +1,6 @@
 //! Groups side by side, in rows.
 
-use super::{GROUP_GAP, Layout, Point, RATIO, Size};
+use super::{GROUP_GAP, Layout, Point, Size};
 
 /// A group that is laid out, with the numbers that its boxes and lines have in the whole.
 #[derive(Debug)]
@@ -17,17 +17,18 @@ impl Default for Part {
 }
 
 /// Puts the groups into rows, the highest first, so that low ones share a row.
-pub(super) fn pack(parts: &[Part], boxes: usize, lines: usize) -> Layout {
+pub(super) fn pack(parts: &[Part], sizes: Vec<Size>, lines: usize, ratio: f64) -> Layout {
     let origin = Point { x: 0.0, y: 0.0 };
     let mut layout = Layout {
         size: Size { width: 0.0, height: 0.0 },
-        boxes: vec![origin; boxes],
+        boxes: vec![origin; sizes.len()],
+        sizes,
         lines: vec![Vec::new(); lines],
         rightwards: false,
     };
     let area: f64 = parts.iter().map(|p| (p.size.width + GROUP_GAP) * (p.size.height + GROUP_GAP)).sum();
     let widest = parts.iter().map(|part| part.size.width).fold(0.0, f64::max);
-    let width = widest.max((area * RATIO).sqrt());
+    let width = widest.max((area * ratio).sqrt());
     let mut order: Vec<&Part> = parts.iter().collect();
     order.sort_by(|a, b| b.size.height.total_cmp(&a.size.height));
     let (mut corner, mut row) = (origin, 0.0_f64);

@@ -2,16 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::Point;
 use super::layers::{Layered, downwards};
 use super::pack::Part;
+use super::{CORNER, Measures, Point};
 
 /// The least and the greatest height of the curves between layers, in pixels. Far lines need more to stay readable.
 const CURVE: (f64, f64) = (40.0, 120.0);
-
-/// How far apart lines arrive at a box at most, and how far from its corners at least.
-const PORT_GAP: f64 = 38.0;
-const CORNER: f64 = 12.0;
 
 /// The group with all its coordinates, from the origin on.
 pub(super) fn route(
@@ -19,14 +15,14 @@ pub(super) fn route(
     centers: &[f64],
     group: &[usize],
     links: &[(usize, usize)],
-    stub: f64,
+    measures: &Measures,
 ) -> Part {
     let node: HashMap<usize, usize> = group.iter().enumerate().map(|(node, at)| (*at, node)).collect();
     let left = (0..layered.sizes.len())
         .map(|node| centers[node] - layered.sizes[node].width / 2.0)
         .fold(f64::INFINITY, f64::min);
     let center = |node: usize| centers[node] - left;
-    let bands = bands(layered, centers, stub);
+    let bands = bands(layered, centers, measures.stub);
 
     let mut part = Part::default();
     for (number, at) in group.iter().enumerate() {
@@ -41,7 +37,7 @@ pub(super) fn route(
     for bend in layered.boxes..layered.sizes.len() {
         part.size.width = part.size.width.max(center(bend) + layered.sizes[bend].width / 2.0);
     }
-    let ports = ports(layered, centers);
+    let ports = ports(layered, centers, measures.port);
     for (index, link) in links.iter().enumerate() {
         let Some((from, to)) = downwards(*link) else { continue };
         let (Some(upper), Some(lower)) = (node.get(&from), node.get(&to)) else { continue };
@@ -61,7 +57,7 @@ pub(super) fn route(
         }
         let port = ports.get(&(previous, *lower)).copied().unwrap_or(0.0);
         let x = center(*lower) + port;
-        line.push(Point { x, y: bands[last].0 - stub });
+        line.push(Point { x, y: bands[last].0 - measures.stub });
         line.push(Point { x, y: bands[last].0 });
         if *link != (from, to) {
             // Leads back: the same line from its other end, so that its tip is at the child.
@@ -87,13 +83,13 @@ fn bands(layered: &Layered, centers: &[f64], stub: f64) -> Vec<(f64, f64)> {
 }
 
 /// Where lines arrive at a box, relative to its centre: side by side, in the order in which they come.
-fn ports(layered: &Layered, centers: &[f64]) -> HashMap<(usize, usize), f64> {
+fn ports(layered: &Layered, centers: &[f64], most: f64) -> HashMap<(usize, usize), f64> {
     let mut ports = HashMap::new();
     for (lower, above) in layered.above.iter().enumerate().take(layered.boxes) {
         let mut order = above.clone();
         order.sort_by(|a, b| centers[*a].total_cmp(&centers[*b]).then(a.cmp(b)));
         let room = layered.sizes[lower].width - 2.0 * CORNER;
-        let gap = PORT_GAP.min(room / order.len().max(1) as f64);
+        let gap = most.min(room / order.len().max(1) as f64);
         let middle = (order.len() as f64 - 1.0) / 2.0;
         for (place, upper) in order.into_iter().enumerate() {
             ports.insert((upper, lower), (place as f64 - middle) * gap);

@@ -17,7 +17,12 @@ fn links(picture: &Picture) -> Vec<(usize, usize)> {
 }
 
 /// Checks what has to hold for every layout.
-fn check(layout: &Layout, sizes: &[Size], links: &[(usize, usize)]) {
+fn check(layout: &Layout, wanted: &[Size], links: &[(usize, usize)]) {
+    let sizes = &layout.sizes;
+    assert_eq!(sizes.len(), wanted.len());
+    for (size, wanted) in sizes.iter().zip(wanted) {
+        assert!(size.width >= wanted.width && size.height >= wanted.height);
+    }
     let end = |at: usize| {
         let (corner, size) = (layout.boxes[at], sizes[at]);
         Point { x: corner.x + size.width, y: corner.y + size.height }
@@ -122,4 +127,20 @@ fn what_leads_back_and_to_itself_does_no_harm() {
     assert_eq!(layout.lines[2].first().map(|p| p.y), Some(layout.boxes[2].y));
     assert!(layout.lines[3].is_empty());
     assert_eq!(Layout::new(&[], &[], Direction::Auto).size, Size { width: 0.0, height: 0.0 });
+}
+
+#[test]
+fn a_crowd_of_children_takes_several_rows() {
+    let links: Vec<(usize, usize)> =
+        (1..60).map(|child| (0, child)).chain((1..60).map(|parent| (parent, 60))).collect();
+    let sizes = sizes(61);
+    for direction in [Direction::Down, Direction::Right, Direction::Auto] {
+        let layout = Layout::new(&sizes, &links, direction);
+        check(&layout, &sizes, &links);
+        let ratio = layout.size.width / layout.size.height;
+        assert!((0.4..3.0).contains(&ratio), "{direction:?}: {:?}", layout.size);
+    }
+    // A few children fit into one.
+    let few = Layout::new(&sizes[..6], &links[..5], Direction::Down);
+    assert!(few.boxes[1..].iter().all(|corner| corner.y == few.boxes[1].y));
 }

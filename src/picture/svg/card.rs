@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use super::super::fit::{columns, shorten, visible, wrap};
 use super::super::layout::{Point, Size};
-use super::super::words::{Tone, columns, shorten, visible, wrap};
+use super::super::words::Tone;
 use super::super::xml::{escape, escape_lines};
 use super::super::{Change, Feature, Picture, Standing, Status, Style};
 use super::{round, text_width};

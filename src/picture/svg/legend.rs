@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use super::super::fit::{shorten, visible};
 use super::super::layout::{Point, Size};
-use super::super::words::{Tone, shorten, visible};
+use super::super::words::Tone;
 use super::super::xml::escape;
 use super::super::{Change, Link, Picture, Status};
 use super::{lines, round, text_width};

@@ -3,17 +3,17 @@
 mod card;
 mod legend;
 mod lines;
-mod page;
 
 use std::fmt::Write;
 
 use self::card::Card;
+use super::fit::{columns, shorten, visible};
 use super::layout::{Layout, Point, Size};
-use super::words::{columns, shorten, visible};
 use super::xml::escape;
 use super::{Picture, Style};
 
-pub(super) use self::page::STYLE;
+/// Plain colours first, for programs that know no more; then those for a dark background.
+const STYLE: &str = include_str!("style.css");
 
 /// The room around the picture, in pixels.
 const MARGIN: f64 = 28.0;
@@ -27,13 +27,7 @@ const COLUMN: f64 = 0.61;
 pub(super) fn draw(picture: &Picture, style: &Style) -> String {
     let cards: Vec<Card> =
         picture.features.iter().map(|feature| Card::new(feature, picture, style)).collect();
-    let mut sizes: Vec<Size> = cards.iter().map(|card| card.size).collect();
-    for (size, links) in sizes.iter_mut().zip(picture.links_above()) {
-        // Marks of several parents stand side by side, or one above the other, before the card.
-        let links = links.len() as f64;
-        size.width = size.width.max(24.0 + 38.0 * links);
-        size.height = size.height.max(24.0 + 20.0 * links);
-    }
+    let sizes: Vec<Size> = cards.iter().map(|card| card.size).collect();
     let links: Vec<(usize, usize)> = picture.links.iter().map(|link| (link.parent, link.child)).collect();
     let layout = Layout::new(&sizes, &links, style.direction);
     let legend = legend::draw(picture, layout.size.width.max(560.0));
@@ -60,7 +54,14 @@ pub(super) fn draw(picture: &Picture, style: &Style) -> String {
     let projects = picture.projects();
     lines::draw(&mut svg, picture, &layout);
     for (place, card) in cards.iter().enumerate() {
-        card.draw(&mut svg, place, layout.boxes[place], sizes[place], &picture.features[place], &projects);
+        card.draw(
+            &mut svg,
+            place,
+            layout.boxes[place],
+            layout.sizes[place],
+            &picture.features[place],
+            &projects,
+        );
     }
     lines::draw_marks(&mut svg, picture, &layout);
     svg.push_str("</g>\n");

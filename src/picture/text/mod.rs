@@ -1,34 +1,16 @@
 //! A picture as a tree of text, one line for a feature: readable at a terminal and in a log.
 
-use std::fmt::Write;
+mod rows;
+#[cfg(test)]
+mod tests;
 
-use super::words::{Tone, columns, count, shorten, visible};
+use self::rows::{Piece, Row, aligned, push_line};
+use super::fit::{columns, shorten, visible};
+use super::words::{Tone, count};
 use super::{Change, Feature, Field, Link, Picture, Style};
 
 /// How many columns the fields of a feature take at most when they stand in one line.
 const FIELDS_WIDTH: usize = 60;
-
-/// How far to the right the longest keys move what stands behind all of them.
-const NAME_WIDTH: usize = 72;
-
-/// A piece of a line.
-type Piece = (Tone, String);
-
-/// A line of the picture before its columns are aligned.
-enum Row {
-    Feature {
-        change: Change,
-        tree: String,
-        name: Vec<Piece>,
-        version: String,
-        status: Vec<Piece>,
-        rest: Vec<Piece>,
-    },
-    Note {
-        tree: String,
-        pieces: Vec<Piece>,
-    },
-}
 
 pub(super) fn draw(picture: &Picture, style: &Style) -> String {
     let mut tree = Tree::new(picture, style);
@@ -258,161 +240,4 @@ fn field_line(field: &Field, widest: usize, style: &Style, compares: bool) -> Ve
         pieces.push((Tone::Muted, format!("from {}", visible(&field.parents.join(", ")))));
     }
     pieces
-}
-
-fn aligned(rows: &[Row], compares: bool, color: bool) -> String {
-    let wide = |pieces: &[Piece]| pieces.iter().map(|(_, text)| columns(text)).sum::<usize>();
-    let listed = |pieces: &[Piece]| (wide(pieces) + 2 * pieces.len()).saturating_sub(2);
-    let (mut names, mut versions, mut statuses) = (0, 0, 0);
-    for row in rows {
-        if let Row::Feature { tree, name, version, status, .. } = row {
-            names = names.max((columns(tree) + wide(name)).min(NAME_WIDTH));
-            versions = versions.max(columns(version));
-            statuses = statuses.max(listed(status));
-        }
-    }
-    let mut text = String::new();
-    for row in rows {
-        let margin = if compares { "  " } else { "" };
-        let mut line: Vec<Piece> = Vec::new();
-        match row {
-            Row::Note { tree, pieces } => {
-                line.push((Tone::Muted, format!("{margin}{tree}")));
-                separated(&mut line, pieces, "  ");
-            }
-            Row::Feature { change, tree, name, version, status, rest } => {
-                if compares {
-                    line.push((change.tone(), format!("{} ", change.sign())));
-                }
-                line.push((Tone::Muted, tree.clone()));
-                line.extend(name.iter().map(|(tone, text)| match (tone, change) {
-                    (Tone::Key, Change::Same) | (Tone::Muted, _) => (*tone, text.clone()),
-                    _ => (change.tone(), text.clone()),
-                }));
-                let pad = |line: &mut Vec<Piece>, taken: usize, width: usize| {
-                    line.push((Tone::Plain, " ".repeat(width.saturating_sub(taken) + 2)));
-                };
-                pad(&mut line, columns(tree) + wide(name), names);
-                if versions > 0 {
-                    line.push((Tone::Muted, version.clone()));
-                    pad(&mut line, columns(version), versions);
-                }
-                if statuses > 0 {
-                    separated(&mut line, status, ", ");
-                    pad(&mut line, listed(status), statuses);
-                }
-                separated(&mut line, rest, if compares { "; " } else { ", " });
-            }
-        }
-        push_line(&mut text, &line, color);
-    }
-    text
-}
-
-fn separated(line: &mut Vec<Piece>, pieces: &[Piece], separator: &str) {
-    for (at, piece) in pieces.iter().enumerate() {
-        if at > 0 {
-            line.push((Tone::Muted, separator.to_owned()));
-        }
-        line.push(piece.clone());
-    }
-}
-
-/// Adds a line, without spaces at its end.
-fn push_line(text: &mut String, pieces: &[Piece], color: bool) {
-    let end = pieces.iter().rposition(|(_, text)| !text.trim_end().is_empty());
-    for (at, (tone, piece)) in pieces.iter().enumerate().take(end.map_or(0, |end| end + 1)) {
-        let piece = if Some(at) == end { piece.trim_end() } else { piece };
-        match code(*tone).filter(|_| color && !piece.trim().is_empty()) {
-            // Writing to a String does not fail.
-            Some(code) => _ = write!(text, "\x1b[{code}m{piece}\x1b[0m"),
-            None => text.push_str(piece),
-        }
-    }
-    text.push('\n');
-}
-
-/// The terminal's colour; the sixteen basic ones fit light and dark backgrounds.
-fn code(tone: Tone) -> Option<&'static str> {
-    Some(match tone {
-        Tone::Plain => return None,
-        Tone::Key => "1",
-        Tone::Muted => "2",
-        Tone::Added | Tone::Done => "32",
-        Tone::Removed | Tone::Failed => "31",
-        Tone::Changed | Tone::Stale => "33",
-        Tone::Inherited => "36",
-        Tone::New => "34",
-        Tone::Orphaned => "35",
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::samples;
-    use super::super::{Form, Picture, Style};
-
-    fn draw(picture: &Picture, style: &Style) -> String {
-        picture.draw(Form::Text, style)
-    }
-
-    #[test]
-    fn a_graph() {
-        let picture = Picture::of_graph(&samples::small());
-        assert_eq!(draw(&picture, &Style::default()), include_str!("golden/graph.txt"));
-    }
-
-    #[test]
-    fn counts_have_a_column() {
-        let text = draw(&samples::counted(&samples::small()), &Style::default());
-        assert_eq!(text, include_str!("golden/status.txt"));
-    }
-
-    #[test]
-    fn fields_have_lines_of_their_own_when_their_versions_are_shown() {
-        let style = Style { field_versions: true, ..Style::default() };
-        let text = draw(&Picture::of_graph(&samples::small()), &style);
-        assert_eq!(text, include_str!("golden/verbose.txt"));
-    }
-
-    #[test]
-    fn a_change() {
-        assert_eq!(draw(&samples::changed(), &Style::default()), include_str!("golden/change.txt"));
-    }
-
-    #[test]
-    fn every_link_is_seen_from_both_ends() {
-        let picture = Picture::of_graph(&samples::large(60));
-        let text = draw(&picture, &Style { fields: false, versions: false, ..Style::default() });
-        for feature in &picture.features {
-            let whole = text.lines().filter(|line| {
-                let line = line.trim_start_matches(['│', '├', '└', '─', ' ']);
-                line.starts_with(&format!("{} ", feature.key)) && !line.ends_with("(*)")
-            });
-            assert_eq!(whole.count(), 1, "{}", feature.key);
-        }
-        let repeated = text.lines().filter(|line| line.ends_with("(*)")).count();
-        let roots = picture.links_above().iter().filter(|links| links.is_empty()).count();
-        assert_eq!(repeated, picture.links.len() - (picture.features.len() - roots));
-    }
-
-    #[test]
-    fn colours_only_when_asked_for_and_never_from_names() {
-        let picture = samples::hostile();
-        assert!(!draw(&picture, &Style::default()).contains('\u{1b}'));
-        let colored = draw(&picture, &Style { color: true, ..Style::default() });
-        let codes: Vec<&str> = colored.split('\u{1b}').skip(1).collect();
-        let ours =
-            |code: &str| ["[0m", "[1m", "[2m", "[31m", "[33m"].iter().any(|known| code.starts_with(known));
-        assert!(codes.len() > 20 && codes.iter().all(|code| ours(code)), "{codes:?}");
-        for text in [draw(&picture, &Style::default()), colored] {
-            assert!(text.chars().all(|c| c == '\n' || c == '\u{1b}' || !c.is_control()), "{text:?}");
-            assert!(!text.contains('\u{202e}') && !text.contains('\u{200b}'));
-        }
-    }
-
-    #[test]
-    fn nothing_at_all() {
-        assert_eq!(draw(&Picture::default(), &Style::default()), "0 features\n");
-    }
 }
