@@ -68,7 +68,7 @@
 //! | [`catalog`] | how SQL sees a store |
 //! | `functions` | what a user can type in FROM: `resolve_update`, `files`, `system.resolution` |
 //! | [`session`] | attaching stores to a session, and the statement layer in front of it |
-//! | [`cli`] | the prompt |
+//! | [`cli`] | the program: its prompt and its subcommands |
 
 pub mod catalog;
 pub mod cli;

@@ -6,6 +6,7 @@ mod commands;
 mod context;
 mod drawing;
 mod helper;
+mod narrowed;
 mod print;
 mod program;
 mod prompt;
@@ -14,7 +15,9 @@ mod report;
 mod rows;
 mod run;
 mod script;
+mod select;
 mod spellings;
+mod sql_text;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ use super::commands::sql::Input;
 use super::report;
 use super::rows::{Format, Rows};
 use super::run::Source;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Setting};
 use crate::error::{MetaxyError, Result};
 use crate::session::{MetaxySession, SessionOptions};
 use crate::store::Store;
@@ -46,14 +46,29 @@ impl Program {
     ///
     /// When it can't be read, or has no such store.
     pub(super) fn config(&self) -> Result<Config> {
-        let folder = std::env::current_dir()
-            .map_err(|error| MetaxyError::Config(format!("the working folder is not accessible: {error}")))?;
-        let mut config = Config::load(self.globals.config.as_deref(), &folder, &Environment::process())?;
+        let mut config = Config::load(self.globals.config.as_deref(), &folder()?, &Environment::process())?;
         if let Some(store) = &self.globals.store {
             config.store(store)?;
             config.store.clone_from(store);
         }
         Ok(config)
+    }
+
+    /// The settings that hold, each with its origin.
+    ///
+    /// # Errors
+    ///
+    /// As [`config`](Self::config).
+    pub(super) fn settings(&self) -> Result<Vec<Setting>> {
+        let mut settings =
+            self.config()?.settings(self.globals.config.as_deref(), &folder()?, &Environment::process())?;
+        if let (Some(store), Some(setting)) =
+            (&self.globals.store, settings.iter_mut().find(|setting| setting.key == "store"))
+        {
+            setting.value = store.as_str().into();
+            "--store".clone_into(&mut setting.origin);
+        }
+        Ok(settings)
     }
 
     /// The session over the configuration's stores, opened when it is first asked for.
@@ -136,4 +151,14 @@ impl Program {
     pub(super) fn print(&self, rows: &Rows) -> Result<()> {
         report::output(rows.in_format(self.format())?.as_bytes())
     }
+}
+
+/// The working folder.
+///
+/// # Errors
+///
+/// When it can't be entered any more.
+pub(super) fn folder() -> Result<PathBuf> {
+    std::env::current_dir()
+        .map_err(|error| MetaxyError::Config(format!("the working folder is not accessible: {error}")))
 }

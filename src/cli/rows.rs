@@ -65,6 +65,11 @@ impl Rows {
         self.rows.push(row.into_iter().collect());
     }
 
+    /// The first value of the first row.
+    pub(super) fn first(&self) -> Option<&Value> {
+        self.rows.first()?.first()
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.rows.len()

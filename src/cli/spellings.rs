@@ -11,6 +11,8 @@ const COMMANDS: &[([&str; 2], &str)] = &[
     (["graph", "render"], "graph"),
     (["graph-diff", "render"], "diff"),
     (["config", "print"], "config"),
+    (["describe", "feature"], "describe"),
+    (["describe", "features"], "describe"),
 ];
 
 /// The arguments with the Python package's spellings replaced: `metadata status` by `status`, and
@@ -24,8 +26,14 @@ pub(super) fn ours(definition: &clap::Command, mut args: Vec<OsString>) -> Vec<O
         && let Some((_, name)) =
             COMMANDS.iter().find(|(pair, _)| args[first] == pair[0] && args[second] == pair[1])
     {
-        args[first] = (*name).into();
-        args.remove(second);
+        // A feature can have the name "feature": as the only word behind `describe` it is one.
+        if *name != "describe"
+            || words.next_in(&args).is_some()
+            || args.iter().any(|arg| arg == "--all-features")
+        {
+            args[first] = (*name).into();
+            args.remove(second);
+        }
     }
     if args[first] == "push" { with_tags(args, first) } else { args }
 }
@@ -106,6 +114,9 @@ mod tests {
         check("m --config-file f.toml graph render", "m --config-file f.toml graph");
         check("m --store=dev -q -m 5g graph-diff render a b", "m --store=dev -q -m 5g diff a b");
         check("m -qm5g config print", "m -qm5g config");
+        check("m describe feature a/b", "m describe a/b");
+        check("m describe features --all-features", "m describe --all-features");
+        check("m describe feature", "m describe feature");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod options;
 mod read;
 mod read_store;
 mod secret;
+mod shown;
 mod suggest;
 mod tree;
 mod typed;
@@ -27,6 +28,7 @@ pub use keys::known_keys;
 pub use model::{Config, DataFusionConfig, FallbackPolicy, Layout, StoreConfig, StoreKind, StoreOverrides};
 pub use read::project_problem;
 pub use secret::{LeftAlone, Secret, is_secret_key, redact};
+pub use shown::Setting;
 
 #[cfg(test)]
 mod tests;

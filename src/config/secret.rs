@@ -45,7 +45,8 @@ impl fmt::Debug for LeftAlone {
     }
 }
 
-const HIDDEN: &str = "***";
+/// Stands for what must not be seen.
+pub(super) const HIDDEN: &str = "***";
 
 /// Words in a key's name that say that its value is a secret.
 const SECRET_WORDS: [&str; 8] =

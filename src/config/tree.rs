@@ -2,6 +2,7 @@
 //! they come from.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -83,6 +84,17 @@ impl Origin {
             }
             Source::Variable(name) => MetaxyError::Config(format!("{name} ({key}): {reason}")),
             Source::BuiltIn => MetaxyError::Config(format!("{key}: {reason}")),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&*self.source, self.line) {
+            (Source::File { path, .. }, Some(line)) => write!(f, "{}:{line}", path.display()),
+            (Source::File { path, .. }, None) => write!(f, "{}", path.display()),
+            (Source::Variable(name), _) => f.write_str(name),
+            (Source::BuiltIn, _) => f.write_str("default"),
         }
     }
 }

@@ -10,7 +10,8 @@ use datafusion::error::DataFusionError;
 use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::logical_expr::{Expr, cast as cast_to, ident, lit};
 use datafusion::prelude::SessionContext;
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 
 use super::Store;
 use super::search::has_rows;
@@ -127,21 +128,19 @@ impl Store {
     /// Every table is opened once, and a few features are looked at at the same time. `options` are those of single
     /// features; the others have the default ones.
     pub async fn statuses(
-        &self,
+        self: &Arc<Self>,
         context: &SessionContext,
         features: &[FeatureKey],
         options: &HashMap<FeatureKey, IncrementOptions>,
     ) -> Vec<Result<FeatureStatus>> {
-        let look = self.opened_once();
-        let look = &look;
+        let look = &if self.once.is_some() { Arc::clone(self) } else { self.opened_once() };
         let default = &IncrementOptions::default();
-        futures::stream::iter(features.iter().map(|feature| async move {
+        let mut checks: Vec<BoxFuture<'_, Result<FeatureStatus>>> = Vec::new();
+        for feature in features {
             let options = options.get(feature).unwrap_or(default);
-            look.status(context, &feature.to_string(), options).await
-        }))
-        .buffered(AT_A_TIME)
-        .collect()
-        .await
+            checks.push(async move { look.status(context, &feature.to_string(), options).await }.boxed());
+        }
+        futures::stream::iter(checks).buffered(AT_A_TIME).collect().await
     }
 
     async fn sample_counts(

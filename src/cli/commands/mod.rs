@@ -5,10 +5,22 @@
 //! completions, the man page, and the test that runs the examples. A subcommand whose `--format` is not `table`,
 //! `json` or `csv` has an argument `format` of its own, a text.
 
+mod completions;
+mod config;
+mod copy;
+mod delete;
+mod describe;
 mod diff;
 mod graph;
+mod history;
+mod init;
+mod list;
+mod lock;
+mod man;
 mod push;
+mod rebase;
 pub(super) mod sql;
+mod status;
 
 use std::sync::Arc;
 
@@ -51,7 +63,19 @@ macro_rules! commands {
 }
 
 commands! {
+    Init in init,
     Push in push,
+    List in list,
+    Describe in describe,
+    Status in status,
     Graph in graph,
     Diff in diff,
+    Delete in delete,
+    Copy in copy,
+    Rebase in rebase,
+    History in history,
+    Config in config,
+    Lock in lock,
+    Completions in completions,
+    Man in man,
 }

@@ -1,0 +1,301 @@
+//! `init`: a project for a folder of files.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::cli::program::{Outcome, Program, folder as working_folder};
+use crate::cli::report;
+use crate::cli::rows::{Format, Rows};
+use crate::cli::sql_text::string;
+use crate::error::{MetaxyError, Result};
+use crate::model::FeatureKey;
+
+const EXAMPLE: &str = "\
+Example:
+  $ metaxy-cli init images
+  Wrote metaxy.toml, features.toml, listing.sql, changes.sql and update.sql.
+
+  Next:
+    metaxy-cli -q -f changes.sql   lists the new, changed and removed files of images
+    metaxy-cli -q -f update.sql    takes note of the files as they are now
+  Run both whenever you like. features.toml shows how to declare what is computed from the files.";
+
+/// Start a project for a folder of files: configuration, a first feature, and scripts that find what has changed
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub(in crate::cli) struct Args {
+    /// The folder whose files are to be watched
+    folder: PathBuf,
+
+    /// The key of the feature that has a sample per file [default: the folder's name]
+    #[arg(long, value_name = "KEY")]
+    feature: Option<String>,
+
+    /// The project's name [default: the working folder's name]
+    #[arg(long, value_name = "NAME")]
+    project: Option<String>,
+}
+
+/// Writes the files. One that is there already is never touched, and then none is written.
+///
+/// # Errors
+///
+/// A file is there already or can't be written, or a name can't be made into a key.
+pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
+    let here = working_folder()?;
+    let Some(folder) =
+        args.folder.to_str().map(|text| text.trim_end_matches('/')).filter(|text| !text.is_empty())
+    else {
+        return Ok(Outcome::Usage("FOLDER is no name of a folder".to_owned()));
+    };
+    if folder.contains(['*', '?', '[', '\n', '\r']) {
+        return Ok(Outcome::Usage(format!(
+            "{folder:?} has letters that stand for patterns; rename the folder"
+        )));
+    }
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    if real(&here).starts_with(real(&here.join(folder))) {
+        let reason = format!("{folder} has the project's own files in it; name a folder that has not");
+        return Ok(Outcome::Usage(reason));
+    }
+    let project = match args.project {
+        Some(name) => name,
+        None => project_name(&here),
+    };
+    if let Some(problem) = crate::config::project_problem(&project) {
+        return Ok(Outcome::Usage(format!("{project:?} is no project: {problem}")));
+    }
+    let feature = match &args.feature {
+        Some(key) => FeatureKey::parse(key)?,
+        None => FeatureKey::parse(&key_of(folder))?,
+    };
+    let names = Names { project, folder: folder.to_owned(), feature };
+    write_all(&here, &names.files())?;
+    let files: Vec<&str> = FILES.to_vec();
+    if program.format() == Format::Table {
+        report::output(names.next_steps().as_bytes())?;
+    } else {
+        let mut rows = Rows::new(["file"]);
+        files.iter().for_each(|file| rows.push([json!(file)]));
+        program.print(&rows)?;
+    }
+    if !here.join(folder).is_dir() {
+        program.notice(&format!("There is no folder {folder} yet: make it before you run the scripts."));
+    }
+    Ok(Outcome::Done)
+}
+
+/// What is written, in this order.
+const FILES: [&str; 5] = ["metaxy.toml", "features.toml", "listing.sql", "changes.sql", "update.sql"];
+
+/// What the files are about.
+struct Names {
+    project: String,
+    folder: String,
+    feature: FeatureKey,
+}
+
+impl Names {
+    fn files(&self) -> [(&'static str, String); 5] {
+        let [config, features, listing, changes, update] = FILES;
+        let texts = [CONFIG, FEATURES, LISTING, CHANGES, UPDATE].map(|text| self.filled_in(text));
+        let [of_config, of_features, of_listing, of_changes, of_update] = texts;
+        [
+            (config, of_config),
+            (features, of_features),
+            (listing, of_listing),
+            (changes, of_changes),
+            (update, of_update),
+        ]
+    }
+
+    fn filled_in(&self, text: &str) -> String {
+        let table = self.feature.table_name();
+        text.replace("{project}", &self.project)
+            .replace("{location}", &string(&self.folder))
+            .replace("{view}", &format!("{table}_now"))
+            .replace("{table}", &table)
+            .replace("{feature}", &self.feature.to_string())
+            .replace("{folder}", &self.folder)
+    }
+
+    fn next_steps(&self) -> String {
+        self.filled_in(NEXT)
+    }
+}
+
+/// A folder's name as that of a project.
+fn project_name(folder: &Path) -> String {
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match word(&name, '-') {
+        name if name.is_empty() => "project".to_owned(),
+        name => name,
+    }
+}
+
+/// A folder's name as the key of a feature, in small letters since SQL takes names for such.
+fn key_of(folder: &str) -> String {
+    let last = Path::new(folder).file_name().map(|name| name.to_string_lossy().to_lowercase());
+    match word(&last.unwrap_or_default(), '_') {
+        name if name.is_empty() || name.starts_with(|letter: char| letter.is_ascii_digit()) => {
+            format!("files_{name}").trim_end_matches('_').to_owned()
+        }
+        name => name,
+    }
+}
+
+/// Letters and digits of ASCII, with one of `between` for all else.
+fn word(text: &str, between: char) -> String {
+    let parts = text.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join(&between.to_string())
+}
+
+fn write_all(folder: &Path, files: &[(&str, String)]) -> Result<()> {
+    let failed = |file: &Path, reason: String| MetaxyError::File { file: file.to_owned(), reason };
+    for (name, _) in files {
+        if folder.join(name).symlink_metadata().is_ok() {
+            return Err(failed(Path::new(name), "is there already; nothing was written".to_owned()));
+        }
+    }
+    let mut written: Vec<PathBuf> = Vec::new();
+    for (name, text) in files {
+        let file = folder.join(name);
+        if let Err(error) = create(&file, text) {
+            // All or nothing; what can't be taken back is named by the next try.
+            written.iter().for_each(|file| drop(std::fs::remove_file(file)));
+            return Err(failed(Path::new(name), format!("cannot be written: {error}")));
+        }
+        written.push(file);
+    }
+    Ok(())
+}
+
+/// Fails if the file has come into being meanwhile.
+fn create(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::File::create_new(path)?;
+    file.write_all(text.as_bytes()).inspect_err(|_| drop(std::fs::remove_file(path)))
+}
+
+const NEXT: &str = "\
+Wrote metaxy.toml, features.toml, listing.sql, changes.sql and update.sql.
+
+Next:
+  metaxy-cli -q -f changes.sql   lists the new, changed and removed files of {folder}
+  metaxy-cli -q -f update.sql    takes note of the files as they are now
+Run both whenever you like. features.toml shows how to declare what is computed from the files.
+";
+
+const CONFIG: &str = r#"# The configuration of metaxy-cli, which looks for it in the working folder and in those above.
+# Work in the folder of this file: the paths below start at the working folder.
+
+# The project that the features belong to. Only it writes to them.
+project = "{project}"
+
+# The store that is used unless --store names another.
+store = "dev"
+
+# How many characters are kept of a hash. Fewer save space and miss changes more often.
+# This and hash_algorithm can't be changed once something was written.
+hash_truncation_length = 16
+
+[stores.dev]
+# Delta Lake tables; "parquet" for plain Parquet files.
+type = "delta"
+
+[stores.dev.config]
+# The folder of the tables. It is made by the first write.
+root_path = "metaxy-store"
+hash_algorithm = "xxhash64"
+
+[ext.datafusion]
+# The files that declare features.
+features = ["features.toml"]
+"#;
+
+const FEATURES: &str = r#"# The features of this project. A feature is a table of samples.
+
+# The files in {folder}, one sample each. It has no parents: listing.sql brings its samples.
+[[feature]]
+key = "{feature}"
+id_columns = ["path"]
+
+# What is computed from the files is a feature, too. Take the # away to have one:
+# [[feature]]
+# key = "{feature}/thumbnail"
+# id_columns = ["path"]
+# deps = ["{feature}"]
+# fields = [{ key = "thumbnail", code_version = "1" }]
+#
+# Then these are the files that need a thumbnail:
+# SELECT metaxy_increment, path FROM resolve_update('{feature}/thumbnail');
+"#;
+
+const LISTING: &str = r#"-- The files of {folder} as they are now. The hash of its content is a file's version: it changes when the file does.
+CREATE VIEW {view} AS
+SELECT path, size, named_struct('default', content_hash) AS metaxy_provenance_by_field
+FROM files({location}, content_hash => true)
+-- Only some of the files: take the -- away.
+-- WHERE path LIKE '%.jpg'
+;
+"#;
+
+const CHANGES: &str = r#"-- What has changed since update.sql was run: metaxy-cli -q -f changes.sql
+-- A file is new, stale when it was changed, or orphaned when it is gone.
+\i listing.sql
+SELECT metaxy_increment AS change, path, size
+FROM resolve_update('{feature}', {view})
+ORDER BY path;
+"#;
+
+const UPDATE: &str = r#"-- Takes note of the files as they are now: metaxy-cli -q -f update.sql
+-- It prints how many rows were written, then how many were marked as deleted.
+\i listing.sql
+INSERT INTO {table}
+SELECT * FROM resolve_update('{feature}', {view})
+WHERE metaxy_increment IN ('new', 'stale');
+
+DELETE FROM {table}
+WHERE path IN (SELECT path FROM resolve_update('{feature}', {view}) WHERE metaxy_increment = 'orphaned');
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_folders_become_names_of_projects_and_features() {
+        assert_eq!(project_name(Path::new("/home/ada/My photos (2026)")), "My-photos-2026");
+        assert_eq!(project_name(Path::new("/")), "project");
+        for (folder, key) in [
+            ("images", "images"),
+            ("./data/Raw Images", "raw_images"),
+            ("2024", "files_2024"),
+            ("..", "files"),
+            ("ä", "files"),
+            ("a__b", "a_b"),
+        ] {
+            assert_eq!(key_of(folder), key, "{folder}");
+            assert!(FeatureKey::parse(&key_of(folder)).is_ok(), "{folder}");
+        }
+        assert!(crate::config::project_problem(&project_name(Path::new("a__b  c"))).is_none());
+    }
+
+    #[test]
+    fn nothing_is_left_to_fill_in() {
+        let feature = FeatureKey::parse("a/b-c").unwrap();
+        let names = Names { project: "p".to_owned(), folder: "it's".to_owned(), feature };
+        for (name, text) in names.files() {
+            for word in ["{project}", "{location}", "{view}", "{table}", "{feature}", "{folder}"] {
+                assert!(!text.contains(word), "{name}: {text}");
+            }
+        }
+        let [.., (_, listing), _, (_, update)] = names.files();
+        assert!(listing.contains("VIEW a__b_c_now") && listing.contains("files('it''s', "), "{listing}");
+        assert!(
+            update.contains("INSERT INTO a__b_c\n") && update.contains("resolve_update('a/b-c', "),
+            "{update}"
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! Text of the command line within SQL: names, strings, and conditions that are one expression and nothing more.
+
+use datafusion::common::DFSchema;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::Expr;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+
+use super::report;
+use crate::error::{MetaxyError, Result};
+use crate::session::{MetaxySession, MetaxyStatement};
+
+/// A string literal.
+pub(super) fn string(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A name as it is, whatever letters it has.
+pub(super) fn name(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+/// The conditions, all of which have to hold, as text that can stand in a statement; `None` if there are none.
+///
+/// # Errors
+///
+/// Text that is not exactly one expression: what follows it is never run.
+pub(super) fn conditions(session: &MetaxySession, texts: &[String]) -> Result<Option<String>> {
+    let state = session.context().state();
+    let dialect = state.config_options().sql_parser.dialect;
+    let mut checked = Vec::new();
+    for text in texts {
+        let parsed = state.sql_to_expr_with_alias(text, &dialect).map_err(|error| not_one(text, error))?;
+        if parsed.alias.is_some() {
+            return Err(MetaxyError::Invalid(format!("condition {text:?}: a condition has no name")));
+        }
+        // What the parser has read, not the text: nothing can hide in it.
+        checked.push(format!("({})", parsed.expr));
+    }
+    Ok((!checked.is_empty()).then(|| checked.join(" AND ")))
+}
+
+/// The conditions as expressions over columns; subqueries can't be used here.
+///
+/// # Errors
+///
+/// Text that is not exactly one expression, or speaks of a column that isn't there.
+pub(super) fn expressions(session: &MetaxySession, texts: &[String], schema: &DFSchema) -> Result<Vec<Expr>> {
+    let state = session.context().state();
+    texts
+        .iter()
+        .map(|text| state.create_logical_expr(text, schema).map_err(|error| not_one(text, error)))
+        .collect()
+}
+
+fn not_one(text: &str, error: DataFusionError) -> MetaxyError {
+    let reason = report::describe(&error.into());
+    MetaxyError::Invalid(format!("condition {text:?} can't be used: {reason}"))
+}
+
+/// The query that a table's name, a view's name or a SELECT stands for.
+///
+/// # Errors
+///
+/// Text that is neither.
+pub(super) fn query(session: &MetaxySession, text: &str) -> Result<MetaxyStatement> {
+    let text = text.trim();
+    let first: String = text.chars().take_while(|letter| letter.is_alphabetic()).collect();
+    let is_query =
+        text.starts_with('(') || matches!(first.to_uppercase().as_str(), "SELECT" | "WITH" | "VALUES");
+    let sql = if is_query { text.to_owned() } else { format!("SELECT * FROM {text}") };
+    let mut statements = session.parse(&sql)?;
+    let wrong = || MetaxyError::Invalid(format!("{text:?} is neither a table nor one query"));
+    match (statements.pop(), statements.is_empty()) {
+        (Some(MetaxyStatement::DataFusion(statement)), true) if matches!(&*statement, Statement::Statement(inner) if matches!(**inner, SqlStatement::Query(_))) => {
+            Ok(MetaxyStatement::DataFusion(statement))
+        }
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_are_doubled() {
+        assert_eq!(string("it's"), "'it''s'");
+        assert_eq!(name("a\"b"), "\"a\"\"b\"");
+    }
+}
