@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::prelude::SessionContext;
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use serde_json::json;
 
 use super::graph::keys;
@@ -67,7 +68,7 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     let store = program.store().await?;
     let project = match args.project.as_deref().or_else(|| store.project()) {
         Some(project) => project.to_owned(),
-        None => only_project(&*store.graph().await?)?,
+        None => only_project(&store.graph().await?)?,
     };
     let before = Side::read(program, &store, &project, &args.from).await?;
     let after = Side::read(program, &store, &project, &args.to).await?;
@@ -167,25 +168,30 @@ async fn count(context: &SessionContext, store: &Arc<Store>, picture: &mut Pictu
         };
         Some((place, feature.key.clone(), version?))
     });
-    let concerned: Vec<_> = concerned.collect();
-    let counts = futures::stream::iter(concerned.into_iter().map(|(place, key, version)| async move {
-        let options =
-            ReadOptions { feature_version: FeatureVersions::Exactly(version), ..ReadOptions::default() };
-        let samples = match store.read(context, &key, &options).await {
-            Ok(rows) => rows.count().await? as u64,
-            // Nothing is stored, or not even known any more.
-            Err(MetaxyError::FeatureNotFound { .. } | MetaxyError::UnknownFeature { .. }) => 0,
-            Err(error) => return Err(error),
-        };
-        Ok::<_, MetaxyError>((place, samples))
-    }));
-    for counted in counts.buffered(AT_A_TIME).collect::<Vec<_>>().await {
+    let mut counts: Vec<BoxFuture<'_, Result<(usize, u64)>>> = Vec::new();
+    for (place, key, version) in concerned {
+        counts.push(async move { Ok((place, stored(context, store, &key, version).await?)) }.boxed());
+    }
+    let counts = futures::stream::iter(counts).buffered(AT_A_TIME);
+    for counted in counts.collect::<Vec<_>>().await {
         let (place, samples) = counted?;
         if let Some(feature) = picture.features.get_mut(place) {
             feature.samples = Some(samples);
         }
     }
     Ok(())
+}
+
+/// How many live samples of a feature are stored at this version.
+async fn stored(context: &SessionContext, store: &Arc<Store>, key: &str, version: String) -> Result<u64> {
+    let options =
+        ReadOptions { feature_version: FeatureVersions::Exactly(version), ..ReadOptions::default() };
+    match store.read(context, key, &options).await {
+        Ok(rows) => Ok(rows.count().await? as u64),
+        // Nothing is stored, or not even known any more.
+        Err(MetaxyError::FeatureNotFound { .. } | MetaxyError::UnknownFeature { .. }) => Ok(0),
+        Err(error) => Err(error),
+    }
 }
 
 /// What has changed, a row for each feature.

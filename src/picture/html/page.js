@@ -136,7 +136,9 @@
     const box = found.getBBox();
     const corner = new DOMPoint(box.x + box.width / 2, box.y + box.height / 2);
     const at = corner.matrixTransform(graph.getScreenCTM().inverse().multiply(found.getScreenCTM()));
-    set({ ...view, x: at.x - view.width / 2, y: at.y - view.height / 2 });
+    // Large enough to be read.
+    const [width, height] = [graph.clientWidth, graph.clientHeight];
+    set({ x: at.x - width / 2, y: at.y - height / 2, width, height });
     kept = found.id;
     again();
   });
