@@ -57,6 +57,7 @@
 //! | `types` | which Arrow types are stored, and which hold the same values |
 //! | [`config`] | `metaxy.toml`, the environment, SQL options |
 //! | [`model`] | what a feature is: key, spec, graph, versions, plan; no DataFusion types |
+//! | [`picture`] | pictures of the features: what changes, the layout, text, Mermaid, DOT, SVG and a page |
 //! | [`hash`] | what is hashed and how: algorithms and the SQL functions |
 //! | [`update`] | the increment, described once: parents, lineage, provenance, comparison; its native plan |
 //! | `operators` | physical operators beside DataFusion's: the latest row per id |
@@ -80,6 +81,7 @@ pub mod hash;
 mod memory;
 pub mod model;
 mod operators;
+pub mod picture;
 mod review;
 pub mod session;
 pub mod store;

@@ -4,6 +4,7 @@ mod args;
 mod command;
 mod commands;
 mod context;
+mod drawing;
 mod helper;
 mod narrowed;
 mod print;

@@ -183,6 +183,11 @@ fn command_line_sessions_print_what_they_show() {
 }
 
 #[test]
+fn picture_sessions_print_what_they_show() {
+    run_page("docs/pictures.md");
+}
+
+#[test]
 fn readme_shows_the_example() {
     let blocks = blocks("README.md");
     let shown: Vec<&Block> = blocks.iter().filter(|block| block.language == "rust").collect();

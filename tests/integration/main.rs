@@ -14,6 +14,7 @@ mod cli_help;
 mod cli_init;
 mod cli_project;
 mod cli_status;
+mod cli_pictures;
 mod concurrency;
 mod conformance;
 mod deletes;

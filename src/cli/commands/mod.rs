@@ -10,6 +10,8 @@ mod config;
 mod copy;
 mod delete;
 mod describe;
+mod diff;
+mod graph;
 mod history;
 mod init;
 mod list;
@@ -66,6 +68,8 @@ commands! {
     List in list,
     Describe in describe,
     Status in status,
+    Graph in graph,
+    Diff in diff,
     Delete in delete,
     Copy in copy,
     Rebase in rebase,

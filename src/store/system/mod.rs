@@ -7,6 +7,7 @@ mod definitions;
 mod events;
 mod push;
 mod rows;
+mod sides;
 mod snapshots;
 
 use std::sync::Arc;
