@@ -3,6 +3,8 @@
 mod attach;
 mod call;
 mod calls;
+mod define;
+mod definitions;
 mod delete_rule;
 mod extension;
 mod insert;
@@ -14,6 +16,7 @@ mod views;
 mod written;
 
 pub use attach::{SessionContextExt, SessionStateBuilderExt};
+pub use define::FeatureStatement;
 pub use extension::{DescribedStore, Extension};
 pub use metaxy_session::{MetaxySession, SessionOptions};
 pub use statement::MetaxyStatement;

@@ -11,6 +11,7 @@ mod cli;
 mod cli_errors;
 mod concurrency;
 mod conformance;
+mod define;
 mod deletes;
 mod delta;
 mod delta_foreign;
