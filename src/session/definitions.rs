@@ -77,6 +77,13 @@ impl Extension {
     ) -> Result<bool> {
         let definition = FeatureDefinition { origin: Origin::Statement, ..definition };
         definition.spec.validate()?;
+        if definition.key().is_system() {
+            return Err(MetaxyError::Spec {
+                feature: definition.key().to_string(),
+                reason: "keys that start with metaxy-system are those of system tables; choose another"
+                    .to_owned(),
+            });
+        }
         // Read before the lock: only what needs no waiting happens under it.
         store.graph().await?;
         let _alone = self.planning.write().await;

@@ -32,7 +32,8 @@ use crate::update::{IncrementInputs, IncrementOptions, StoreEngine, increment};
 
 /// A named store with the features that are known in it.
 ///
-/// Definitions given by the caller come first; those that were pushed to the store fill in the rest.
+/// Definitions given by the caller come first, the latest first of all; those that were pushed to the store fill in
+/// the rest.
 #[derive(Debug, Clone)]
 pub struct Store {
     name: String,

@@ -262,7 +262,6 @@ fn rows_are_stamped_with_the_definition_that_they_were_computed_by() {
         let todo = query(&session, "SELECT metaxy_increment FROM resolve_update('b')").await;
         assert_eq!(only(&todo), json!("new"));
         assert_ne!(crate::support::feature_version(&session, "b").await, old);
-        drop(dev(&session));
     });
 }
 

@@ -107,10 +107,14 @@ impl MetaxySession {
         let sql = format!(
             "SELECT feature, project, feature_version, id_columns, fields, parents, defined_in FROM {}.{SYSTEM_SCHEMA}.features{like} \
              ORDER BY feature",
-            print::name(store.name())
+            quoted(store.name())
         );
         Ok(self.context().state().create_logical_plan(&sql).await?)
     }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The feature that a key means which may have been guessed from a table name.

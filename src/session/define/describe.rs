@@ -30,6 +30,12 @@ pub(super) fn describe(graph: &FeatureGraph, definition: &FeatureDefinition) -> 
         ),
         one("id columns", spec.id_columns.join(", ")),
     ];
+    if definition.external.is_some() {
+        rows.push(one(
+            "external",
+            format!("what is expected of a feature of project {}", definition.project),
+        ));
+    }
     let plan = graph.plan(&spec.key).ok();
     for (place, field) in spec.fields.iter().enumerate() {
         let mut said = vec![format!("code version {}", field.code_version)];

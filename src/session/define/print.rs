@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::parser::DFParserBuilder;
+use datafusion::sql::sqlparser::tokenizer::Token;
 
-use super::Kind;
+use super::{Kind, statement};
 use crate::model::{
     DEFAULT_CODE_VERSION, FeatureDefinition, FeatureDep, FieldDep, FieldDeps, FieldKey, FieldSelection,
     FieldSpec, FieldsMapping, Lineage, OnMismatch,
 };
-use crate::session::statement::{MetaxyStatement, parse};
 
 /// The statement that defines a feature as it is. `project` is the one that needs no mention.
 pub(super) fn create(definition: &FeatureDefinition, project: &str) -> String {
@@ -147,8 +147,11 @@ fn mapping(mapping: &FieldsMapping) -> Option<String> {
 /// Whether a condition can stand as it is; what is no SQL, or more than a condition, is put into a string.
 fn is_plain(condition: &str) -> bool {
     let sql = format!("CREATE FEATURE x ID COLUMNS (x) FROM p WHERE {condition}\nOPTIONAL");
-    let Ok(statements) = parse(&sql, &GenericDialect {}) else { return false };
-    let [MetaxyStatement::Feature(statement)] = statements.as_slice() else { return false };
+    let Ok(mut parser) = DFParserBuilder::new(sql.as_str()).build() else { return false };
+    let Ok(Some(statement)) = statement(&mut parser.parser, &sql) else { return false };
+    if parser.parser.peek_token_ref().token != Token::EOF {
+        return false;
+    }
     let Kind::Create(created) = &statement.0 else { return false };
     let [dep] = created.spec.deps.as_slice() else { return false };
     let expected = FeatureDep {
@@ -196,7 +199,7 @@ const CONFUSING: [&str; 20] = [
 ];
 
 /// A name, in quotes where it needs them.
-pub(super) fn name(name: &str) -> String {
+fn name(name: &str) -> String {
     let mut bytes = name.bytes();
     let starts = bytes.next().is_some_and(|c| c.is_ascii_lowercase() || c == b'_');
     let plain = starts && bytes.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_');
