@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::definition::{FeatureDefinition, Origin};
-use super::graph::{Entry, FeatureGraph, Resolved, Unusable};
+use super::graph::{Entry, FeatureGraph, Project, Resolved, Unusable};
 use super::key::FeatureKey;
 use super::order::topological;
 use super::plan::{FeaturePlan, ParentPlan, comparison_columns};
@@ -116,17 +116,20 @@ impl FeatureGraph {
         Ok(Resolved { plan, field_versions })
     }
 
-    /// A project that has features here is these features; what a store remembers beside them has been removed.
+    /// A project that is declared here is these features; what a store remembers beside them has been removed. One of
+    /// which only single features are defined here also has those that the store knows.
     /// Features of other projects that are only expected count for none.
     fn hash_projects(&mut self) {
         let is_expected = |entry: &&Entry| entry.definition.external.is_some();
-        let is_local =
-            |entry: &&Entry| !is_expected(entry) && !matches!(entry.definition.origin, Origin::Store(_));
-        let local: HashSet<&str> =
-            self.entries.iter().filter(is_local).map(|entry| entry.definition.project.as_str()).collect();
+        let is_declared = |entry: &&Entry| {
+            !is_expected(entry) && matches!(entry.definition.origin, Origin::File(_) | Origin::Session)
+        };
+        let declared: HashSet<&str> =
+            self.entries.iter().filter(is_declared).map(|entry| entry.definition.project.as_str()).collect();
         let mut projects: BTreeMap<&str, BTreeMap<&FeatureKey, &str>> = BTreeMap::new();
         for entry in &self.entries {
-            let removed = local.contains(entry.definition.project.as_str()) && !is_local(&entry);
+            let removed = declared.contains(entry.definition.project.as_str())
+                && matches!(entry.definition.origin, Origin::Store(_));
             if removed || is_expected(&entry) {
                 continue;
             }
@@ -134,9 +137,10 @@ impl FeatureGraph {
             features.insert(entry.definition.key(), &entry.definition_version);
         }
         let hash = |features: BTreeMap<&FeatureKey, &str>| {
+            let keys = features.keys().copied().cloned().collect();
             let features: Vec<_> =
                 features.into_iter().map(|(key, version)| (key.to_string(), version.to_owned())).collect();
-            versions::project_version(&features, self.hash_length)
+            Project { version: versions::project_version(&features, self.hash_length), features: keys }
         };
         self.projects =
             projects.into_iter().map(|(name, features)| (name.to_owned(), hash(features))).collect();
@@ -297,6 +301,29 @@ mod tests {
         };
         assert_eq!(version(vec![local(), expected.clone()], "demo"), version(vec![local()], "demo"));
         assert_eq!(version(vec![expected], "demo"), "empty");
+    }
+
+    #[test]
+    fn a_single_definition_joins_what_was_pushed_of_its_project() {
+        let declare = |feature: &str, origin: Origin| {
+            FeatureDefinition::declared(spec(feature).build().unwrap(), "demo", origin)
+        };
+        let stored = || declare("a", Origin::Store("dev".to_owned()));
+        let features = |definitions: Vec<FeatureDefinition>| {
+            let graph = FeatureGraph::new(definitions, 64).unwrap();
+            (keys(graph.project_features("demo")), graph.project_version("demo").unwrap())
+        };
+        let keys_of = |definitions: Vec<FeatureDefinition>| features(definitions).0;
+        let single = || declare("b", Origin::Statement);
+        assert_eq!(keys_of(vec![stored(), single()]), ["a", "b"]);
+        let whole = features(vec![declare("a", Origin::Session), declare("b", Origin::Session)]);
+        assert_eq!(features(vec![stored(), single()]), whole);
+        // A project that is declared has what it declares, and what is defined beside it.
+        assert_eq!(keys_of(vec![stored(), declare("c", Origin::Session), single()]), ["b", "c"]);
+    }
+
+    fn keys<'a>(features: impl Iterator<Item = &'a Arc<FeatureDefinition>>) -> Vec<String> {
+        features.map(|feature| feature.key().to_string()).collect()
     }
 
     #[test]

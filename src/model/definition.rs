@@ -33,8 +33,10 @@ pub enum Origin {
     File(PathBuf),
     /// The system tables of the store of this name.
     Store(String),
-    /// Declared by the running program.
+    /// Declared by the running program, together with all of its project.
     Session,
+    /// Defined one by one while the program runs, as `CREATE FEATURE` does.
+    Statement,
 }
 
 impl fmt::Display for Origin {
@@ -42,7 +44,7 @@ impl fmt::Display for Origin {
         match self {
             Origin::File(path) => write!(f, "file {}", path.display()),
             Origin::Store(name) => write!(f, "store {name}"),
-            Origin::Session => f.write_str("this session"),
+            Origin::Session | Origin::Statement => f.write_str("this session"),
         }
     }
 }
@@ -108,5 +110,6 @@ mod tests {
     fn origins() {
         assert_eq!(Origin::File("f.toml".into()).to_string(), "file f.toml");
         assert_eq!(Origin::Store("prod".to_owned()).to_string(), "store prod");
+        assert_eq!(Origin::Statement.to_string(), "this session");
     }
 }

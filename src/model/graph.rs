@@ -20,7 +20,14 @@ pub struct FeatureGraph {
     pub(super) entries: Vec<Entry>,
     pub(super) by_key: HashMap<FeatureKey, usize>,
     pub(super) by_table: HashMap<String, usize>,
-    pub(super) projects: BTreeMap<String, String>,
+    pub(super) projects: BTreeMap<String, Project>,
+}
+
+/// What a project consists of here.
+#[derive(Debug, Clone)]
+pub(super) struct Project {
+    pub(super) version: String,
+    pub(super) features: HashSet<FeatureKey>,
 }
 
 /// A feature and what is known about it.
@@ -158,8 +165,14 @@ impl FeatureGraph {
 
     /// Changes with any definition of the project; the word `empty` if the project has no features here.
     pub fn project_version(&self, project: &str) -> Result<String> {
-        let found = self.projects.get(project).cloned();
+        let found = self.projects.get(project).map(|project| project.version.clone());
         Ok(found.unwrap_or_else(|| versions::project_version(&[], self.hash_length)))
+    }
+
+    /// The features that make up a project's version, parents before children.
+    pub fn project_features(&self, project: &str) -> impl Iterator<Item = &Arc<FeatureDefinition>> {
+        let features = self.projects.get(project).map(|project| &project.features);
+        self.iter().filter(move |feature| features.is_some_and(|keys| keys.contains(feature.key())))
     }
 
     /// How many characters of each version are kept.

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use indexmap::IndexMap;
+use tokio::sync::RwLock;
 
 use crate::config::{
     Config, FeatureSelection, StoreConfig, StoreKind, check_fallbacks, options::MetaxyOptions,
@@ -21,7 +22,7 @@ use crate::update::IncrementInputs;
 /// again.
 #[derive(Debug)]
 pub struct Extension {
-    default_store: String,
+    pub(super) default_store: String,
     configs: IndexMap<String, StoreConfig>,
     hash_length: usize,
     definitions: Vec<FeatureDefinition>,
@@ -30,8 +31,12 @@ pub struct Extension {
     expectations: Arc<Expectations>,
     extra_features: Vec<FeatureSelection>,
     options: MetaxyOptions,
-    stores: Mutex<HashMap<String, Arc<Store>>>,
-    inputs: RwLock<HashMap<InputsKey, Opened>>,
+    pub(super) stores: Mutex<HashMap<String, Arc<Store>>>,
+    /// Features that were defined one by one, for stores that are opened later.
+    pub(super) defined: Mutex<Vec<FeatureDefinition>>,
+    /// Held by statements while they are planned, so that no definition changes in between.
+    pub(super) planning: RwLock<()>,
+    inputs: std::sync::RwLock<HashMap<InputsKey, Opened>>,
     warnings: Warnings,
     /// Itself, for stores that have to open others.
     me: Weak<Extension>,
@@ -89,7 +94,9 @@ impl Extension {
             extra_features: config.external.extra_features.clone(),
             options,
             stores: Mutex::default(),
-            inputs: RwLock::default(),
+            defined: Mutex::default(),
+            planning: RwLock::default(),
+            inputs: std::sync::RwLock::default(),
             warnings,
             me: Weak::new(),
         };
@@ -126,7 +133,9 @@ impl Extension {
             extra_features: Vec::new(),
             options: MetaxyOptions::default(),
             stores: Mutex::new(stores.into_iter().collect()),
-            inputs: RwLock::default(),
+            defined: Mutex::default(),
+            planning: RwLock::default(),
+            inputs: std::sync::RwLock::default(),
             warnings: Warnings::default(),
             // These stores have their fallbacks already.
             me: Weak::new(),
@@ -209,8 +218,9 @@ impl Extension {
             store = store.with_project(project)?;
         }
         let opener: Weak<dyn OpenStores> = Weak::<Self>::clone(&self.me);
+        let defined = self.defined.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let store = store.with_opener(opener).with_expectations(Arc::clone(&self.expectations));
-        let store = Arc::new(store);
+        let store = Arc::new(store.with_defined(defined));
         stores.insert(name.to_owned(), Arc::clone(&store));
         Ok(store)
     }

@@ -166,7 +166,7 @@ impl MetaxySession {
         }
     }
 
-    /// Plans one statement. `USE STORE` and `RESET metaxy.…` take effect at once.
+    /// Plans one statement. `USE STORE`, `RESET metaxy.…` and feature definitions take effect at once.
     ///
     /// # Errors
     /// A statement that can't be planned.
@@ -176,7 +176,16 @@ impl MetaxySession {
                 self.use_store(&name).await?;
                 nothing()
             }
-            MetaxyStatement::DataFusion(statement) => Box::pin(self.plan_statement(*statement)).await,
+            MetaxyStatement::Feature(statement) => {
+                match Box::pin(self.run_feature_statement(*statement)).await? {
+                    Some(plan) => Ok(plan),
+                    None => nothing(),
+                }
+            }
+            MetaxyStatement::DataFusion(statement) => {
+                let _planning = self.extension.planning.read().await;
+                Box::pin(self.plan_statement(*statement)).await
+            }
         }
     }
 
@@ -352,8 +361,8 @@ impl MetaxySession {
         }
     }
 
-    /// Plans the views that a statement reads anew, where they contain an increment: which tables it compares
-    /// depends on which were ever written. So does what is read where a store has fallbacks.
+    /// Plans the views that a statement reads anew, where they contain an increment or a feature: which tables an
+    /// increment compares depends on which were ever written, and a feature may be defined anew.
     async fn renew_views(&self, statement: &Statement) -> Result<bool> {
         let mut found = false;
         let created = created_view(statement).map(|name| self.resolved(&name));
@@ -362,7 +371,7 @@ impl MetaxySession {
             if created.as_ref() == Some(&name) {
                 continue;
             }
-            found |= self.may_fall_back(&name);
+            found |= self.is_feature(&name);
             if let Some(definition) = self.views.definition(&name) {
                 found = true;
                 let session = self.with_defaults(definition.defaults);
@@ -382,11 +391,12 @@ impl MetaxySession {
         Self { context: SessionContext::new_with_state(state), ..self.clone() }
     }
 
-    fn may_fall_back(&self, name: &ResolvedTableReference) -> bool {
+    fn is_feature(&self, name: &ResolvedTableReference) -> bool {
         let is_store = self.extension.store_names().any(|store| store == name.catalog.as_ref());
+        let graph = || self.extension.store(&name.catalog).ok()?.known_graph();
         is_store
             && is_store_schema(&name.schema)
-            && self.extension.store(&name.catalog).is_ok_and(|store| store.has_fallbacks())
+            && graph().is_some_and(|graph| graph.lookup(&name.table).is_ok())
     }
 }
 

@@ -4,6 +4,8 @@ mod attach;
 mod call;
 mod calls;
 mod delete_alias;
+mod define;
+mod definitions;
 mod delete_rule;
 mod extension;
 mod insert;
@@ -15,6 +17,7 @@ mod views;
 mod written;
 
 pub use attach::{SessionContextExt, SessionStateBuilderExt};
+pub use define::FeatureStatement;
 pub use extension::{DescribedStore, Extension};
 pub use metaxy_session::{MetaxySession, SessionOptions};
 pub use statement::MetaxyStatement;

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use super::define::{self, FeatureStatement};
 use crate::error::Result;
 
 /// A parsed statement.
@@ -14,6 +15,8 @@ use crate::error::Result;
 pub enum MetaxyStatement {
     /// `USE STORE name`: the default store of the statements that follow.
     UseStore(String),
+    /// A statement about feature definitions, such as `CREATE FEATURE`.
+    Feature(Box<FeatureStatement>),
     /// Anything that DataFusion parses.
     DataFusion(Box<Statement>),
 }
@@ -27,9 +30,12 @@ pub(super) fn parse(sql: &str, dialect: &dyn Dialect) -> Result<Vec<MetaxyStatem
         if parser.parser.peek_token_ref().token == Token::EOF {
             return Ok(statements);
         }
-        let statement = match use_store(&mut parser.parser) {
-            Some(name) => MetaxyStatement::UseStore(name),
-            None => MetaxyStatement::DataFusion(Box::new(parser.parse_statement()?)),
+        let statement = if let Some(name) = use_store(&mut parser.parser) {
+            MetaxyStatement::UseStore(name)
+        } else if let Some(statement) = define::statement(&mut parser.parser, sql)? {
+            MetaxyStatement::Feature(Box::new(statement))
+        } else {
+            MetaxyStatement::DataFusion(Box::new(parser.parse_statement()?))
         };
         statements.push(statement);
         let next = parser.parser.peek_token_ref();
@@ -66,6 +72,7 @@ mod tests {
             .iter()
             .map(|statement| match statement {
                 MetaxyStatement::UseStore(name) => format!("store {name}"),
+                MetaxyStatement::Feature(statement) => format!("{statement:?}"),
                 MetaxyStatement::DataFusion(statement) => statement.to_string(),
             })
             .collect()

@@ -7,10 +7,11 @@ use datafusion::common::{ResolvedTableReference, TableReference};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{CreateView, ObjectName, Statement as SqlStatement};
 
-/// The definitions of a session's views that contain an increment, or read a store that has fallback stores.
+/// The definitions of a session's views that contain an increment, or read a feature.
 ///
 /// DataFusion keeps a view as a plan. The plan of an increment depends on which tables exist: made before the first
-/// write, it would call every sample new for ever. So does the store that a feature is read from.
+/// write, it would call every sample new for ever. So does the store that a feature is read from, and its version
+/// changes when it is defined anew.
 #[derive(Debug, Default)]
 pub(super) struct Views(Mutex<HashMap<ResolvedTableReference, Definition>>);
 

@@ -87,11 +87,17 @@ struct Expected {
 impl Store {
     /// The features that are known here: the declared ones, those that were pushed to the store, and stand-ins for
     /// external ones that are not in the store. Says what is not as expected.
-    pub(super) fn known_features(&self, pushed: Vec<FeatureDefinition>) -> Result<FeatureGraph> {
+    pub(super) fn known_features(
+        &self,
+        declared: Vec<FeatureDefinition>,
+        pushed: &[FeatureDefinition],
+    ) -> Result<FeatureGraph> {
         let expectations = self.expectations();
         let lock = expectations.lock();
         let (expected, own): (Vec<_>, Vec<_>) =
-            self.all_declared().iter().cloned().partition(|feature| feature.external.is_some());
+            declared.into_iter().partition(|feature| feature.external.is_some());
+        // The others that are expected come from the lock file.
+        let declared: HashSet<FeatureKey> = expected.iter().map(|feature| feature.key().clone()).collect();
         let mut taken: HashSet<FeatureKey> = own.iter().map(|feature| feature.key().clone()).collect();
         let mut stand_ins = Vec::new();
         for feature in
@@ -104,8 +110,9 @@ impl Store {
         let is_own = |key: &FeatureKey| own.iter().any(|feature| feature.key() == key);
         let stands_in = |key: &FeatureKey| stand_ins.iter().any(|feature| feature.key() == key);
         let in_store: Vec<FeatureDefinition> = pushed
-            .into_iter()
+            .iter()
             .filter(|p| !is_own(p.key()) && (expectations.sync || !stands_in(p.key())))
+            .cloned()
             .collect();
         let (replaced, left): (Vec<_>, Vec<_>) =
             stand_ins.into_iter().partition(|s| in_store.iter().any(|stored| stored.key() == s.key()));
@@ -123,7 +130,8 @@ impl Store {
             }
         }
         let others = in_store.iter().filter(|stored| replaced.iter().all(|r| r.key() != stored.key()));
-        let expected = self.expected(&replaced, &others.chain(&left).collect::<Vec<_>>(), &own, &lock);
+        let others: Vec<_> = others.chain(&left).collect();
+        let expected = self.expected(&replaced, &declared, &others, &own, &lock);
         Ok(self.compare(graph, &expected, expectations.locked))
     }
 
@@ -131,6 +139,7 @@ impl Store {
     fn expected(
         &self,
         replaced: &[FeatureDefinition],
+        declared: &HashSet<FeatureKey>,
         others: &[&FeatureDefinition],
         own: &[FeatureDefinition],
         lock: &LockFile,
@@ -151,9 +160,8 @@ impl Store {
                 is_error: false,
             });
         }
-        let declared = |key: &FeatureKey| self.all_declared().iter().any(|feature| feature.key() == key);
         let graph = FeatureGraph::new(with_ancestors(replaced, others), self.settings().length);
-        for feature in replaced.iter().filter(|feature| declared(feature.key())) {
+        for feature in replaced.iter().filter(|feature| declared.contains(feature.key())) {
             let versions = graph.as_ref().map_err(ToString::to_string).and_then(|graph| {
                 let fields = graph.field_versions(feature.key()).map_err(|error| error.to_string())?;
                 Ok((graph.feature_version(feature.key()).map_err(|error| error.to_string())?, fields))

@@ -1,7 +1,7 @@
 //! A store as its users see it: features by key, with reading, writing and increments.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use datafusion::arrow::array::{AsArray, StringArray};
 use datafusion::catalog::TableProvider;
@@ -14,6 +14,7 @@ use datafusion::prelude::SessionContext;
 use super::external::Expectations;
 use super::fallback::Fallbacks;
 use super::once::Once;
+use super::known::Known;
 use super::past::PastDefinitions;
 use super::search::{Search, Wanted, search};
 use super::view::{Others, View};
@@ -32,15 +33,16 @@ use crate::update::{IncrementInputs, IncrementOptions, StoreEngine, increment};
 
 /// A named store with the features that are known in it.
 ///
-/// Definitions given by the caller come first; those that were pushed to the store fill in the rest.
+/// Definitions given by the caller come first, the latest first of all; those that were pushed to the store fill in
+/// the rest.
 #[derive(Debug, Clone)]
 pub struct Store {
     name: String,
     pub(super) backend: Arc<dyn MetadataStore>,
     settings: HashSettings,
-    definitions: Vec<FeatureDefinition>,
+    pub(super) definitions: Arc<[FeatureDefinition]>,
     expectations: Arc<Expectations>,
-    graph: Arc<RwLock<Option<Arc<FeatureGraph>>>>,
+    pub(super) known: Arc<RwLock<Known>>,
     warnings: Warnings,
     preference: EnginePreference,
     pub(super) fallbacks: Fallbacks,
@@ -66,9 +68,9 @@ impl Store {
             name: name.into(),
             backend,
             settings,
-            definitions,
+            definitions: definitions.into(),
             expectations: Arc::default(),
-            graph: Arc::default(),
+            known: Arc::default(),
             warnings: Warnings::default(),
             preference: EnginePreference::default(),
             fallbacks: Fallbacks::default(),
@@ -127,21 +129,6 @@ impl Store {
         Ok(Self { warnings, fallbacks, ..store })
     }
 
-    /// Makes these the definitions that the store works with.
-    pub(super) fn set_graph(&mut self, graph: Arc<RwLock<Option<Arc<FeatureGraph>>>>) {
-        self.graph = graph;
-    }
-
-    /// The features that its user declares, whatever was pushed to the store: one's own, and external ones.
-    pub(super) fn all_declared(&self) -> &[FeatureDefinition] {
-        &self.definitions
-    }
-
-    /// The features that its user declares as the owner of them.
-    pub(super) fn declared(&self) -> impl Iterator<Item = &FeatureDefinition> {
-        self.definitions.iter().filter(|feature| feature.external.is_none())
-    }
-
     pub(super) fn expectations(&self) -> &Expectations {
         &self.expectations
     }
@@ -192,21 +179,6 @@ impl Store {
         }
     }
 
-    /// The features as they were last read, without looking into the store.
-    pub fn known_graph(&self) -> Option<Arc<FeatureGraph>> {
-        self.graph.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Reads the definitions in the store again.
-    ///
-    /// # Errors
-    /// As [`graph`](Self::graph).
-    pub async fn refresh(&self) -> Result<Arc<FeatureGraph>> {
-        let graph = Arc::new(self.known_features(self.pushed_definitions().await?)?);
-        *self.graph.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&graph));
-        Ok(graph)
-    }
-
     /// The definition of a feature, by key (`a/b`) or table name (`a__b`).
     ///
     /// # Errors
@@ -223,8 +195,9 @@ impl Store {
         self: &Arc<Self>,
         definition: &Arc<FeatureDefinition>,
     ) -> Result<FeatureTable> {
-        let feature_version = self.graph().await?.feature_version(definition.key())?;
-        self.table(definition, View::current(feature_version)).await
+        let own = self.pinned().await?;
+        let feature_version = own.graph().await?.feature_version(definition.key())?;
+        own.table(definition, View::current(feature_version)).await
     }
 
     /// Every row ever written to a feature, as a table.
@@ -244,9 +217,10 @@ impl Store {
         self: &Arc<Self>,
         definition: &Arc<FeatureDefinition>,
     ) -> Result<FeatureTable> {
-        let view = View::current(self.graph().await?.feature_version(definition.key())?);
-        let stored = self.open(definition.key()).await?;
-        Ok(FeatureTable::new(Arc::clone(self), Arc::clone(definition), stored, view))
+        let own = self.pinned().await?;
+        let view = View::current(own.graph().await?.feature_version(definition.key())?);
+        let stored = own.open(definition.key()).await?;
+        Ok(FeatureTable::new(own, Arc::clone(definition), stored, view))
     }
 
     async fn table(
@@ -254,7 +228,7 @@ impl Store {
         definition: &Arc<FeatureDefinition>,
         view: View,
     ) -> Result<FeatureTable> {
-        let (own, feature) = (Arc::clone(self), Arc::clone(definition));
+        let (own, feature) = (self.pinned().await?, Arc::clone(definition));
         if !self.has_fallbacks() {
             let stored = self.open(definition.key()).await?;
             return Ok(FeatureTable::new(own, feature, stored, view));
@@ -280,10 +254,11 @@ impl Store {
         feature: &str,
         options: &ReadOptions,
     ) -> Result<DataFrame> {
-        let definition = self.feature(feature).await?;
+        let own = self.pinned().await?;
+        let definition = own.feature(feature).await?;
         let view = View {
             feature_version: match &options.feature_version {
-                FeatureVersions::Current => Some(self.graph().await?.feature_version(definition.key())?),
+                FeatureVersions::Current => Some(own.graph().await?.feature_version(definition.key())?),
                 FeatureVersions::Exactly(version) => Some(version.clone()),
                 FeatureVersions::All => None,
             },
@@ -291,7 +266,7 @@ impl Store {
             deleted: options.deleted,
             others: Others::Hidden,
         };
-        let table = self.table(&definition, view).await?;
+        let table = own.table(&definition, view).await?;
         if !table.exists() {
             return Err(table.not_found());
         }
@@ -370,8 +345,8 @@ impl Store {
     /// # Errors
     /// An unknown feature or parent, or a required parent without data.
     pub async fn inputs(self: &Arc<Self>, feature: &FeatureKey, samples: bool) -> Result<IncrementInputs> {
-        let graph = self.graph().await?;
-        let plan = graph.plan(feature)?;
+        let own = self.pinned().await?;
+        let plan = own.graph().await?.plan(feature)?;
         let mut parents: Vec<Option<Arc<dyn TableProvider>>> = Vec::new();
         let mut standing = Vec::new();
         let mut fallbacks = Vec::new();
@@ -382,7 +357,7 @@ impl Store {
                 fallbacks.push(None);
                 continue;
             }
-            let table = self.current_table(&parent.definition).await?;
+            let table = own.current_table(&parent.definition).await?;
             fallbacks.push(table.search().and_then(Search::fallback).map(str::to_owned));
             let table = match table.search() {
                 Some(_) if table.exists() => Some(table),
@@ -406,9 +381,9 @@ impl Store {
                 });
             }
         }
-        let current = self.own_table(&plan.feature).await?;
-        let own = current.standing();
-        let past: Arc<dyn TableProvider> = Arc::new(PastDefinitions::new(Arc::clone(self)));
+        let current = own.own_table(&plan.feature).await?;
+        let standing_own = current.standing();
+        let past: Arc<dyn TableProvider> = Arc::new(PastDefinitions::new(Arc::clone(&own)));
         let current = current.exists().then(|| Arc::new(current) as Arc<dyn TableProvider>);
         let engine = StoreEngine {
             store: self.name.clone(),
@@ -423,7 +398,7 @@ impl Store {
             standing,
             fallbacks,
             current,
-            own,
+            own: standing_own,
             past: Some(past),
             engine,
         })

@@ -37,7 +37,7 @@ impl Store {
     }
 
     async fn lock_file(&self, options: &LockOptions) -> Result<LockFile> {
-        let own: Vec<&FeatureDefinition> = self.declared().collect();
+        let own = self.declared();
         let is_own = |key: &FeatureKey| own.iter().any(|feature| feature.key() == key);
         let mut known: BTreeMap<FeatureKey, FeatureDefinition> = BTreeMap::new();
         for feature in self.pushed_definitions().await? {
@@ -52,7 +52,7 @@ impl Store {
             let deps = feature.spec.deps.iter().map(|dep| (dep.feature.clone(), needed_by.clone()));
             deps.collect::<Vec<_>>()
         };
-        wanted.extend(own.iter().flat_map(|feature| parents(feature)));
+        wanted.extend(own.iter().flat_map(parents));
         for selection in &options.extra_features {
             wanted.extend(selected(selection, &known)?);
         }
@@ -82,7 +82,7 @@ impl Store {
                 ),
             });
         }
-        let all = own.into_iter().chain(known.values()).cloned();
+        let all = own.iter().chain(known.values()).cloned();
         let graph = FeatureGraph::new(all, self.settings().length)?.in_store(self.name());
         let features = locked.into_iter().map(|key| Ok((key.clone(), locked_feature(&graph, &key)?)));
         Ok(LockFile { features: features.collect::<Result<_>>()? })

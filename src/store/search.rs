@@ -75,7 +75,7 @@ pub(super) async fn search(
     let mut waiting: Vec<(Arc<Store>, usize, FallbackPolicy)> = Vec::new();
     let mut next = Some((Arc::clone(store), FallbackPolicy::Allow));
     while let Some((store, policy)) = next {
-        if !seen.iter().any(|other| Arc::ptr_eq(other, &store)) {
+        if !seen.iter().any(|other| Arc::ptr_eq(&other.backend, &store.backend)) {
             let table = store.open(feature).await?;
             let holding = holding(table.as_ref(), search.wanted.version()).await?;
             search.asked.push((store.name().to_owned(), holding));

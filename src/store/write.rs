@@ -22,7 +22,7 @@ use super::project::WriteScope;
 use super::{Append, Basis, Store, WriteTime};
 use crate::config::TakenKey;
 use crate::config::options::MetaxyOptions;
-use crate::error::Result;
+use crate::error::{MetaxyError, Result};
 use crate::model::FeatureDefinition;
 
 /// What a caller can say about a write besides its rows.
@@ -88,10 +88,11 @@ impl Store {
         rows: DataFrame,
         options: &WriteOptions,
     ) -> Result<WriteReport> {
-        let definition = self.feature(feature).await?;
-        self.check_project(&definition, &options.scope)?;
+        let own = self.pinned().await?;
+        let definition = own.feature(feature).await?;
+        own.check_project(&definition, &options.scope)?;
         let stream = rows.execute_stream().await?;
-        self.write_rows(&definition, stream, options).await
+        own.write_rows(&definition, stream, options).await
     }
 
     /// As [`write`](Self::write), for rows that are a stream already.
@@ -140,6 +141,12 @@ impl Store {
         options: &WriteOptions,
     ) -> Result<Stamp> {
         let graph = self.graph().await?;
+        if graph.get(definition.key()).is_some_and(|current| current.spec != definition.spec) {
+            return Err(MetaxyError::Write {
+                feature: definition.key().to_string(),
+                reason: "it was defined anew since these rows were worked out; work them out again".into(),
+            });
+        }
         Ok(Stamp {
             feature_version: graph.feature_version(definition.key())?,
             project_version: graph.project_version(&definition.project)?,

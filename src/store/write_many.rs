@@ -23,11 +23,12 @@ impl Store {
         rows: Vec<(&str, DataFrame)>,
         options: &WriteOptions,
     ) -> Result<Vec<(FeatureKey, WriteReport)>> {
-        let graph = self.graph().await?;
+        let own = self.pinned().await?;
+        let graph = own.graph().await?;
         let mut writes = Vec::new();
         for (name, rows) in rows {
             let definition = Arc::clone(graph.lookup(name)?);
-            self.check_project(&definition, &options.scope)?;
+            own.check_project(&definition, &options.scope)?;
             writes.push((definition, rows));
         }
         let place = |key: &FeatureKey| graph.iter().position(|definition| definition.key() == key);
@@ -41,7 +42,7 @@ impl Store {
         let mut written: Vec<(FeatureKey, WriteReport)> = Vec::new();
         for (definition, rows) in writes {
             let outcome = match rows.execute_stream().await {
-                Ok(rows) => self.write_rows(&definition, rows, options).await,
+                Ok(rows) => own.write_rows(&definition, rows, options).await,
                 Err(error) => Err(error.into()),
             };
             match outcome {

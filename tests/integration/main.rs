@@ -17,6 +17,7 @@ mod cli_status;
 mod cli_pictures;
 mod concurrency;
 mod conformance;
+mod define;
 mod deletes;
 mod delta;
 mod delta_foreign;

@@ -1,6 +1,6 @@
 //! Recording the definitions of a project in a store.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -56,9 +56,7 @@ impl Store {
         let tags = tags_json(&options.tags)?;
         let graph = self.refresh().await?;
         let project = self.pushed_project(project)?;
-        let own: HashSet<&FeatureKey> =
-            self.declared().filter(|own| own.project == project).map(FeatureDefinition::key).collect();
-        let features: Vec<_> = graph.iter().filter(|feature| own.contains(feature.key())).collect();
+        let features: Vec<_> = graph.project_features(&project).collect();
         let project_version = graph.project_version(&project)?;
         for _ in 0..ATTEMPTS {
             let record = Record::new(self.recorded_definitions().await?, &project);
@@ -108,11 +106,12 @@ impl Store {
 
     /// The project to push: the named one, or the only one that has features declared here.
     fn pushed_project(&self, named: Option<&str>) -> Result<String> {
-        let declared: IndexSet<&str> = self.declared().map(|feature| feature.project.as_str()).collect();
+        let declared = self.declared();
+        let declared: IndexSet<&str> = declared.iter().map(|feature| feature.project.as_str()).collect();
         let list = || declared.iter().copied().collect::<Vec<_>>().join(", ");
         match (named, declared.first()) {
             (_, None) => Err(MetaxyError::Invalid(
-                "nothing to push: no features are declared in feature files or by the program".into(),
+                "nothing to push: no features are declared in feature files, by CREATE FEATURE or by the program".into(),
             )),
             (Some(named), _) if declared.contains(named) => Ok(named.to_owned()),
             (Some(named), _) => Err(MetaxyError::Invalid(format!(

@@ -1,6 +1,6 @@
 //! Giving rows of one feature version the versions that they have under another definition of the feature.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{Column, JoinType, NullEquality};
@@ -14,7 +14,6 @@ use super::again;
 use super::recorded::Recorded;
 use crate::columns::{CREATED_AT, DATA_VERSION_BY_FIELD, PROVENANCE_BY_FIELD, is_reserved};
 use crate::error::{MetaxyError, Result};
-use crate::model::FeatureGraph;
 use crate::store::view::{Others, View};
 use crate::store::{Basis, EventType, FeatureTable, Samples, Store, WriteOptions, WriteReport};
 use crate::update::{IncrementOptions, version_of};
@@ -116,20 +115,13 @@ impl Store {
         for past in pushed.iter().rev().filter(|past| past.project == *project) {
             let graph = self.load_graph(project, &past.version).await?;
             if graph.feature_version(key).is_ok_and(|found| found == version) {
-                return Ok(self.with_graph(graph));
+                return Ok(self.with_graph(Arc::new(graph)));
             }
         }
         Err(MetaxyError::Invalid(format!(
             "feature {key}: version {version} is neither the current one, {current}, nor was it ever pushed to store {}",
             self.name()
         )))
-    }
-
-    /// This store with other definitions of its features.
-    fn with_graph(&self, graph: FeatureGraph) -> Arc<Self> {
-        let mut store = self.clone();
-        store.set_graph(Arc::new(RwLock::new(Some(Arc::new(graph)))));
-        Arc::new(store)
     }
 
     async fn with_new_versions(
