@@ -8,7 +8,6 @@ mod hard;
 mod hidden;
 mod plan;
 mod soft;
-mod unfiltered;
 
 use std::sync::Arc;
 
