@@ -211,7 +211,8 @@ impl DeltaSnapshot {
     /// The files of these parts, in the order of their rows.
     fn files_of(&self, parts: Range<usize>) -> Result<Vec<LogicalFileView>> {
         let all = self.parts()?;
-        let (Some(first), Some(last)) = (all.get(parts.start), all.get(..parts.end).and_then(<[_]>::last)) else {
+        let (Some(first), Some(last)) = (all.get(parts.start), all.get(..parts.end).and_then(<[_]>::last))
+        else {
             return Err(self.refused("it has fewer files than that"));
         };
         let ranks = first.files.start..last.files.end;

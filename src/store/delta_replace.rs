@@ -59,7 +59,9 @@ impl Replaced {
         };
         let needed: HashSet<Identity> = match needs {
             Needs::AllFiles => files(&snapshot.table)?,
-            _ => self.removes.iter().map(|file| identity(&file.path, file.deletion_vector.as_ref())).collect(),
+            _ => {
+                self.removes.iter().map(|file| identity(&file.path, file.deletion_vector.as_ref())).collect()
+            }
         };
         for _ in 0..ATTEMPTS {
             let Some(table) = snapshot.store.load(&snapshot.feature).await? else {

@@ -21,7 +21,11 @@ use crate::model::FeatureKey;
 const LOG: &str = "_delta_log/";
 
 /// Removes, or only lists, the files of a feature's table that are old enough.
-pub(super) async fn vacuum(store: &DeltaStore, feature: &FeatureKey, vacuum: &Vacuum) -> Result<Vec<VacuumedFile>> {
+pub(super) async fn vacuum(
+    store: &DeltaStore,
+    feature: &FeatureKey,
+    vacuum: &Vacuum,
+) -> Result<Vec<VacuumedFile>> {
     let folder = store.location.table_path(feature);
     // Before the log is read: what is committed from here on was not in the folder then, or is named by the log.
     let files = store.location.files_below(&folder)?;
@@ -38,8 +42,12 @@ pub(super) async fn vacuum(store: &DeltaStore, feature: &FeatureKey, vacuum: &Va
         if hidden || !file.name().ends_with(".parquet") {
             return abandoned && file.is_leftover();
         }
-        if named.removed.contains(file.name()) { file.modified < vacuum.before } else { abandoned }
-            && !named.kept.contains(file.name())
+        if named.removed.contains(file.name()) {
+            file.modified < vacuum.before
+        } else {
+            abandoned
+        }
+        &&!named.kept.contains(file.name())
     };
     let mut gone = Vec::new();
     for file in files.iter().filter(goes) {
@@ -60,7 +68,12 @@ struct Named {
 }
 
 impl Named {
-    async fn of(store: &DeltaStore, feature: &FeatureKey, table: &DeltaTable, vacuum: &Vacuum) -> Result<Self> {
+    async fn of(
+        store: &DeltaStore,
+        feature: &FeatureKey,
+        table: &DeltaTable,
+        vacuum: &Vacuum,
+    ) -> Result<Self> {
         let fail = |error: &_| store.error(feature, error);
         let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
         let state = table.snapshot().map_err(|e| fail(&e))?;
@@ -71,7 +84,8 @@ impl Named {
         let mut tombstones = state.all_tombstones(log.as_ref());
         while let Some(file) = tombstones.try_next().await.map_err(|e| fail(&e))? {
             let time = file.deletion_timestamp().and_then(|time| u128::try_from(time).ok());
-            let names = if time.is_some_and(|time| time < before) { &mut named.removed } else { &mut named.kept };
+            let names =
+                if time.is_some_and(|time| time < before) { &mut named.removed } else { &mut named.kept };
             names.insert(name(&file.path()));
         }
         Ok(named)
@@ -79,7 +93,12 @@ impl Named {
 }
 
 /// A table may ask for a longer retention than others.
-fn check_retention(store: &DeltaStore, feature: &FeatureKey, table: &DeltaTable, vacuum: &Vacuum) -> Result<()> {
+fn check_retention(
+    store: &DeltaStore,
+    feature: &FeatureKey,
+    table: &DeltaTable,
+    vacuum: &Vacuum,
+) -> Result<()> {
     let state = table.snapshot().map_err(|error| store.error(feature, &error))?;
     let asked: Option<Duration> = state.table_config().deleted_file_retention_duration;
     match asked {

@@ -113,7 +113,10 @@ impl Location {
     /// # Errors
     /// The root is not local, or a folder can't be read.
     pub(crate) fn files_below(&self, path: &str) -> Result<Vec<LocalFile>> {
-        let fail = |reason: String| MetaxyError::Store { store: self.store.clone(), reason: format!("{path}: {reason}") };
+        let fail = |reason: String| MetaxyError::Store {
+            store: self.store.clone(),
+            reason: format!("{path}: {reason}"),
+        };
         let Some(folder) = self.folder(path) else {
             return Err(fail("files can only be looked for in a local folder".into()));
         };

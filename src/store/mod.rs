@@ -82,8 +82,8 @@ pub use system::{Event, EventType, Payload, ProjectVersion, PushOptions, PushRep
 pub use table::FeatureTable;
 pub use transfer::{CopiedFeature, CopyOptions, CopyProgress, OnProgress};
 pub use upkeep::{
-    OnOptimizeProgress, OptimizeOptions, OptimizeProgress, OptimizedFeature, Vacuum, VacuumOptions, VacuumedFeature,
-    VacuumedFile, parse_bytes, parse_duration,
+    OnOptimizeProgress, OptimizeOptions, OptimizeProgress, OptimizedFeature, Vacuum, VacuumOptions,
+    VacuumedFeature, VacuumedFile, parse_bytes, parse_duration,
 };
 pub use warnings::Warnings;
 pub use write::{WriteOptions, WriteReport};

@@ -70,7 +70,8 @@ impl Footer {
 
     fn json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let parse = |text| {
-            serde_json::from_str(text).map_err(|error| exec_datafusion_err!("its entry {key} is broken: {error}"))
+            serde_json::from_str(text)
+                .map_err(|error| exec_datafusion_err!("its entry {key} is broken: {error}"))
         };
         self.value(key).map(parse).transpose()
     }

@@ -87,7 +87,8 @@ impl ParquetFolder {
     }
 
     async fn publish_staged(&self, added: &Added) -> Result<()> {
-        let outcome = self.objects.store.copy_if_not_exists(&self.in_staging(&added.staged), &self.at(&added.name));
+        let outcome =
+            self.objects.store.copy_if_not_exists(&self.in_staging(&added.staged), &self.at(&added.name));
         match outcome.await {
             Ok(())
             | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::NotFound { .. }) => Ok(()),

@@ -47,7 +47,11 @@ impl ParquetSnapshot {
     }
 
     /// Writes the files without those rows, and a last one with what is appended.
-    async fn without<'a>(&'a self, gone: Vec<(&'a DataFile, Vec<u64>)>, append: Option<Append>) -> Result<Rewritten<'a>> {
+    async fn without<'a>(
+        &'a self,
+        gone: Vec<(&'a DataFile, Vec<u64>)>,
+        append: Option<Append>,
+    ) -> Result<Rewritten<'a>> {
         self.store.location.check_writable(&self.feature)?;
         let replaced = gone.iter().map(|(file, _)| *file).collect();
         let mut files = Rewriting::new(&self.folder, replaced);
@@ -128,9 +132,7 @@ async fn write_anew<'a>(
     let mut place = first.next();
     files.begin(&schema, KEPT, Some(place.unwrap_or(last)), true).await?;
     while let Some(batch) = rows.next().await.transpose()? {
-        if files.bytes() >= file_size
-            && place.is_some()
-        {
+        if files.bytes() >= file_size && place.is_some() {
             place = first.next();
             files.begin(&schema, KEPT, Some(place.unwrap_or(last)), true).await?;
         }
@@ -168,7 +170,8 @@ impl TableSnapshot for ParquetSnapshot {
     }
 
     fn parts(&self) -> Result<Vec<TablePart>> {
-        let part = |(rank, file): (usize, &DataFile)| TablePart { files: rank..rank + 1, bytes: file.meta.size };
+        let part =
+            |(rank, file): (usize, &DataFile)| TablePart { files: rank..rank + 1, bytes: file.meta.size };
         Ok(self.files.files.iter().enumerate().map(part).collect())
     }
 

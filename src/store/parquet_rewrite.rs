@@ -65,7 +65,9 @@ impl<'a> Rewriting<'a> {
             }
             Some((file, None)) => {
                 file.abort().await;
-                return Err(self.folder.error("", "only the last of the files that are replaced can be a new one"));
+                return Err(self
+                    .folder
+                    .error("", "only the last of the files that are replaced can be a new one"));
             }
             None => {}
         }
@@ -91,7 +93,8 @@ impl<'a> Rewriting<'a> {
             self.discard().await;
             return Err(self.folder.error("", "no file was begun"));
         };
-        let staged = |(stage, name): &(Stage, String)| Added { staged: stage.name().to_owned(), name: name.clone() };
+        let staged =
+            |(stage, name): &(Stage, String)| Added { staged: stage.name().to_owned(), name: name.clone() };
         let manifest = Manifest {
             replaced: self.replaced.iter().map(|file| file.name().to_owned()).collect(),
             added: self.added.iter().map(staged).collect(),
@@ -104,7 +107,9 @@ impl<'a> Rewriting<'a> {
             manifest: Some(manifest),
         };
         match file.finish(marks).await {
-            Ok(last) => Ok(Rewritten { folder: self.folder, replaced: self.replaced, added: self.added, last }),
+            Ok(last) => {
+                Ok(Rewritten { folder: self.folder, replaced: self.replaced, added: self.added, last })
+            }
             Err(error) => {
                 self.discard().await;
                 Err(error)
@@ -134,7 +139,8 @@ pub(crate) struct Rewritten<'a> {
 impl Rewritten<'_> {
     /// The number of files, without one that has no rows, and their bytes.
     pub(crate) fn size(&self) -> (u64, u64) {
-        let files = self.added.iter().map(|(stage, _)| stage).chain([&self.last]).filter(|stage| stage.rows() > 0);
+        let files =
+            self.added.iter().map(|(stage, _)| stage).chain([&self.last]).filter(|stage| stage.rows() > 0);
         files.fold((0, 0), |(count, bytes), file| (count + 1, bytes + file.bytes()))
     }
 
@@ -150,7 +156,9 @@ impl Rewritten<'_> {
             Ok(true) => {}
             Ok(false) => {
                 self.discard().await;
-                return Err(self.folder.error("", &format!("other writers won {ATTEMPTS} times in a row; try again")));
+                return Err(self
+                    .folder
+                    .error("", &format!("other writers won {ATTEMPTS} times in a row; try again")));
             }
             Err(Failure::Before(error)) => {
                 self.discard().await;

@@ -227,7 +227,8 @@ impl OpenStage {
 
     /// Completes the file; on an error nothing stays behind.
     pub(crate) async fn finish(mut self, marks: Marks) -> Result<Stage> {
-        let entries = marks.entries().map_err(|error| self.stage.folder.error(STAGING, &error.to_string()))?;
+        let entries =
+            marks.entries().map_err(|error| self.stage.folder.error(STAGING, &error.to_string()))?;
         let latest = self.latest.map(|time| (LATEST_TIME, time.to_string()));
         for (key, value) in entries.into_iter().chain(latest) {
             self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));

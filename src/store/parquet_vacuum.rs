@@ -9,7 +9,11 @@ use crate::model::FeatureKey;
 
 /// Removes, or only lists, the files of a feature's folder that are old enough: what writers that have died left in the
 /// staging folder, and what others have replaced.
-pub(super) async fn vacuum(store: &ParquetStore, feature: &FeatureKey, vacuum: &Vacuum) -> Result<Vec<VacuumedFile>> {
+pub(super) async fn vacuum(
+    store: &ParquetStore,
+    feature: &FeatureKey,
+    vacuum: &Vacuum,
+) -> Result<Vec<VacuumedFile>> {
     let table = store.location.table_path(feature);
     let folder = store.folder(feature)?;
     let mut files = folder.files().await?;
@@ -22,7 +26,8 @@ pub(super) async fn vacuum(store: &ParquetStore, feature: &FeatureKey, vacuum: &
         let staged = file.path.strip_prefix(&format!("{STAGING}/"));
         staged.is_some_and(|name| files.unsettled().iter().any(|added| added.staged == name))
     };
-    let replaced = |file: &LocalFile| files.superseded().iter().any(|path| path.filename() == Some(&file.path));
+    let replaced =
+        |file: &LocalFile| files.superseded().iter().any(|path| path.filename() == Some(&file.path));
     let goes = |file: &&LocalFile| {
         let staged = file.path.starts_with(&format!("{STAGING}/")) && !needed(file);
         let abandoned = file.modified < vacuum.abandoned && (staged || file.is_leftover());

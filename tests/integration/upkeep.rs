@@ -12,15 +12,16 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::{col, lit};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_metaxy::store::{
-    Append, DeleteMode, DeleteOptions, MetadataStore, OptimizeOptions, ReadOptions, Replacement, Rewrite, Store,
-    TableSnapshot, VacuumOptions, WriteTime,
+    Append, DeleteMode, DeleteOptions, MetadataStore, OptimizeOptions, ReadOptions, Replacement, Rewrite,
+    Store, TableSnapshot, VacuumOptions, WriteTime,
 };
 use futures::StreamExt;
 use serde_json::{Value, json};
 
 use crate::deletes::{RAW, backends, history, ids, insert, settings, store, write};
 use crate::support::{
-    Project, actions, column, dev, error, files_below, log, multiset, one_line, only, query, rewrite_commit, rows, run,
+    Project, actions, column, dev, error, files_below, log, multiset, one_line, only, query, rewrite_commit,
+    rows, run,
 };
 
 fn all() -> OptimizeOptions {
@@ -106,13 +107,20 @@ fn a_fold_needs_all_files_that_it_was_worked_out_from() {
                 let mut work = rewrite(&overtaken, drops_rows).await;
                 let last = overtaken.parts().unwrap().len() - 1;
                 let rows = overtaken.rows_of(0..last).await.unwrap();
-                let rows = SessionContext::new().read_table(rows).unwrap().drop_columns(&["__metaxy_row_order"]).unwrap();
+                let rows = SessionContext::new()
+                    .read_table(rows)
+                    .unwrap()
+                    .drop_columns(&["__metaxy_row_order"])
+                    .unwrap();
                 let rows = rows.collect().await.unwrap();
                 work.replacements[0].parts = 0..last;
                 work.replacements[0].rows = futures::stream::iter(rows.into_iter().map(Ok)).boxed();
                 // Another file than those that are written anew.
                 let id = if drops_rows { "c" } else { "b" };
-                let gone = store.delete(&SessionContext::new(), "video", col("id").eq(lit(id)), &hard).await.unwrap();
+                let gone = store
+                    .delete(&SessionContext::new(), "video", col("id").eq(lit(id)), &hard)
+                    .await
+                    .unwrap();
                 assert_eq!(gone, 1);
                 let outcome = overtaken.rewrite(work).await;
                 assert_eq!(outcome.is_err(), drops_rows, "{}: {outcome:?}", backend.kind());
@@ -141,7 +149,8 @@ fn optimizers_beside_writers_and_deleters_lose_nothing() {
                         let options = if task == 0 { all() } else { OptimizeOptions::default() };
                         if let Err(error) = optimizer.optimize(&context, Some(&["video"]), &options).await {
                             let error = one_line(&error);
-                            let lost = error.contains("at the same time") || error.contains("while it was read");
+                            let lost =
+                                error.contains("at the same time") || error.contains("while it was read");
                             assert!(lost, "{error}");
                         }
                     }
@@ -159,11 +168,13 @@ fn optimizers_beside_writers_and_deleters_lose_nothing() {
                 for i in 0..4 {
                     let condition = col("id").like(lit(format!("old-%-{i}")));
                     for attempt in 0.. {
-                        match deleter.delete(&SessionContext::new(), "video", condition.clone(), &hard).await {
+                        match deleter.delete(&SessionContext::new(), "video", condition.clone(), &hard).await
+                        {
                             Ok(_) => break,
                             Err(error) => {
                                 let error = one_line(&error);
-                                let lost = error.contains("at the same time") || error.contains("while it was read");
+                                let lost =
+                                    error.contains("at the same time") || error.contains("while it was read");
                                 assert!(lost && attempt < 300, "{error}");
                             }
                         }
@@ -180,7 +191,8 @@ fn optimizers_beside_writers_and_deleters_lose_nothing() {
                     let found = column(&found, "id");
                     let counts = multiset(found);
                     assert!(counts.values().all(|count| *count == 1), "{counts:?}");
-                    let kept = counts.keys().filter(|id| id.contains("old-") && id.as_str() > "\"old-0-4").count();
+                    let kept =
+                        counts.keys().filter(|id| id.contains("old-") && id.as_str() > "\"old-0-4").count();
                     assert!(kept >= 24, "{counts:?}");
                 }
             }));
@@ -198,7 +210,13 @@ fn optimizers_beside_writers_and_deleters_lose_nothing() {
 }
 
 /// Appends rows that all have the same time.
-async fn append_tied(backend: &Arc<dyn MetadataStore>, version: &str, note: &str, ids: &[usize], padding: usize) {
+async fn append_tied(
+    backend: &Arc<dyn MetadataStore>,
+    version: &str,
+    note: &str,
+    ids: &[usize],
+    padding: usize,
+) {
     let values: Vec<String> = ids.iter().map(|id| format!("('v{id}')")).collect();
     let mut state = ids.len() as u64;
     let noise = crate::delta::noise(padding, &mut state).replace('\'', "");
@@ -239,7 +257,8 @@ fn of_rows_with_one_time_the_same_ones_win() {
             let store = store(&backend, "1");
             let version = store.graph().await.unwrap().feature_version(&"video".parse().unwrap()).unwrap();
             for file in 0..12_usize {
-                let ids: Vec<usize> = (0..8).filter(|id| (id + file) % 3 != 0 && (*id < 6 || file < 6)).rev().collect();
+                let ids: Vec<usize> =
+                    (0..8).filter(|id| (id + file) % 3 != 0 && (*id < 6 || file < 6)).rev().collect();
                 // Every fifth file is too large to be merged.
                 let padding = if file % 5 == 4 { 60_000 } else { 10 };
                 append_tied(&backend, &version, &format!("n{file:02}"), &ids, padding).await;
@@ -302,12 +321,18 @@ fn a_delta_table_is_written_anew_in_one_commit() {
         query(&session, "CALL optimize('video', fold_older_than => '0')").await;
         let commit = &log(&table)[commits + 1];
         let changes = [actions(commit, "remove"), actions(commit, "add")].concat();
-        assert!(changes.len() == 2 && changes.iter().all(|action| action["dataChange"] == json!(true)), "{commit:?}");
+        assert!(
+            changes.len() == 2 && changes.iter().all(|action| action["dataChange"] == json!(true)),
+            "{commit:?}"
+        );
         // What has been written is still known.
         query(&session, "SET metaxy.write_key = 'once'").await;
         assert_eq!(only(&query(&session, &insert("z")).await), json!(0));
         let properties = &log(&table)[0];
-        assert_eq!(actions(properties, "metaData")[0]["configuration"]["metaxy.hash_algorithm"], json!("xxhash32"));
+        assert_eq!(
+            actions(properties, "metaData")[0]["configuration"]["metaxy.hash_algorithm"],
+            json!("xxhash32")
+        );
         project.configure("", "hash_algorithm = \"md5\"");
         error(&project.session().await, "SELECT * FROM video").await;
     });
@@ -334,7 +359,10 @@ fn a_write_key_outlives_its_parquet_file() {
                 assert_eq!(only(&query(&session, &insert("z")).await), json!(0), "{key} after {work}");
             }
         }
-        assert_eq!(column(&query(&project.session().await, "SELECT id FROM history.video").await, "id"), [json!("a")]);
+        assert_eq!(
+            column(&query(&project.session().await, "SELECT id FROM history.video").await, "id"),
+            [json!("a")]
+        );
     });
 }
 
@@ -410,7 +438,10 @@ fn vacuum_removes_what_a_delta_table_has_dropped() {
         assert_eq!(gone.len(), 8);
         let left = files_below(&table);
         assert_eq!(before.len() - left.len(), 8);
-        assert!(left.contains("part-young.parquet") && others.iter().all(|name| left.contains(*name)), "{left:?}");
+        assert!(
+            left.contains("part-young.parquet") && others.iter().all(|name| left.contains(*name)),
+            "{left:?}"
+        );
         assert_eq!(query(&session, &vacuum(short)).await, Vec::<Value>::new());
         let session = project.session().await;
         assert_eq!(query(&session, "SELECT id FROM history.video").await.len(), 3);
@@ -451,7 +482,10 @@ fn partitioned_tables_are_left_to_their_program() {
             }
         });
         let message = error(&project.session().await, "CALL optimize('video')").await;
-        assert!(message.contains("video.delta: it is partitioned by \"metaxy_materialization_id\""), "{message}");
+        assert!(
+            message.contains("video.delta: it is partitioned by \"metaxy_materialization_id\""),
+            "{message}"
+        );
     });
 }
 
@@ -467,7 +501,10 @@ fn progress_is_told_and_memory_is_limited() {
                      named_struct('default', 'v') AS metaxy_provenance_by_field FROM generate_series(1, 15000)"
                 );
                 let frame = SessionContext::new().sql(&sql).await.unwrap();
-                store.write("video", frame, &datafusion_metaxy::store::WriteOptions::default()).await.unwrap();
+                store
+                    .write("video", frame, &datafusion_metaxy::store::WriteOptions::default())
+                    .await
+                    .unwrap();
             }
             let told = Arc::new(Mutex::new(Vec::new()));
             let hears = Arc::clone(&told);

@@ -55,7 +55,8 @@ async fn every_step(work: &str) {
     let project = Project::parquet(RAW);
     let session = project.session().await;
     for id in ["c", "a", "b", "d"] {
-        query(&session, &format!("{} UNION ALL SELECT 'x-{id}', named_struct('default', 'v')", insert(id))).await;
+        query(&session, &format!("{} UNION ALL SELECT 'x-{id}', named_struct('default', 'v')", insert(id)))
+            .await;
     }
     query(&session, "DELETE FROM video WHERE id = 'b'").await;
     let table = project.table("video");
@@ -99,7 +100,10 @@ async fn every_step(work: &str) {
         let left = files_below(&table);
         let named: BTreeSet<&String> = done.replaced.iter().filter(|name| left.contains(*name)).collect();
         if step > 0 {
-            assert!(named.is_empty() && done.added.iter().all(|(_, name)| left.contains(name)), "{work}: {left:?}");
+            assert!(
+                named.is_empty() && done.added.iter().all(|(_, name)| left.contains(name)),
+                "{work}: {left:?}"
+            );
         }
         let now = read(&project).await;
         assert_eq!(now.len(), expected.len() + 1, "{work}: step {step}");

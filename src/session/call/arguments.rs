@@ -63,7 +63,8 @@ impl Constants {
     /// A span of time: an interval without months, or a text such as `30d`. Absent and NULL are the same.
     pub(super) fn span(&self, parameter: &str) -> Result<Option<Duration>> {
         let Some(expr) = self.arguments.get(parameter) else { return Ok(None) };
-        let wrong = || self.arguments.wrong(parameter, "a span of time, such as INTERVAL '30 days' or '30d'", expr);
+        let wrong =
+            || self.arguments.wrong(parameter, "a span of time, such as INTERVAL '30 days' or '30d'", expr);
         if let Some(text) = as_text(expr) {
             return Ok(Some(parse_duration(&text).map_err(|_| wrong())?));
         }
@@ -71,7 +72,9 @@ impl Constants {
             ScalarValue::IntervalMonthDayNano(Some(span)) if span.months == 0 => {
                 let (days, nanoseconds) = (u64::try_from(span.days), u64::try_from(span.nanoseconds));
                 match (days, nanoseconds) {
-                    (Ok(days), Ok(rest)) => Ok(Some(Duration::from_hours(24 * days) + Duration::from_nanos(rest))),
+                    (Ok(days), Ok(rest)) => {
+                        Ok(Some(Duration::from_hours(24 * days) + Duration::from_nanos(rest)))
+                    }
                     _ => Err(wrong().into()),
                 }
             }

@@ -28,14 +28,8 @@ use crate::error::{MetaxyError, Result};
 use crate::store::{Store, WriteOptions, WriteScope};
 
 /// All procedures, by name.
-const PROCEDURES: &[Procedure] = &[
-    copy::COPY,
-    lock::LOCK,
-    optimize::OPTIMIZE,
-    push::PUSH,
-    rebase::REBASE,
-    vacuum::VACUUM,
-];
+const PROCEDURES: &[Procedure] =
+    &[copy::COPY, lock::LOCK, optimize::OPTIMIZE, push::PUSH, rebase::REBASE, vacuum::VACUUM];
 
 /// What can be called.
 struct Procedure {

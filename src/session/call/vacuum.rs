@@ -50,8 +50,10 @@ impl Work for Vacuum {
         let features: Option<Vec<&str>> =
             self.features.as_ref().map(|names| names.iter().map(String::as_str).collect());
         let done = self.store.vacuum(features.as_deref(), &self.options).await?;
-        let files: Vec<(String, &VacuumedFile)> =
-            done.iter().flat_map(|one| one.files.iter().map(|file| (one.feature.to_string(), file))).collect();
+        let files: Vec<(String, &VacuumedFile)> = done
+            .iter()
+            .flat_map(|one| one.files.iter().map(|file| (one.feature.to_string(), file)))
+            .collect();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(files.iter().map(|(feature, _)| Some(feature)).collect::<StringArray>()),
             Arc::new(files.iter().map(|(_, file)| Some(&file.path)).collect::<StringArray>()),

@@ -35,13 +35,15 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
         None => None,
     };
     let number: Option<u64> = number.parse().ok();
-    number.zip(seconds).and_then(|(number, seconds)| number.checked_mul(seconds)).map(Duration::from_secs).ok_or_else(
-        || {
+    number
+        .zip(seconds)
+        .and_then(|(number, seconds)| number.checked_mul(seconds))
+        .map(Duration::from_secs)
+        .ok_or_else(|| {
             MetaxyError::Invalid(format!(
                 "{text:?} is no span of time; write a number with w, d, h, min or s, as in 30d"
             ))
-        },
-    )
+        })
 }
 
 /// A number of bytes such as `64MB`, `1GiB`, `512k` or `1000000`; `None` for a text that is none. As in options of
@@ -81,10 +83,13 @@ mod tests {
     #[test]
     fn spans_are_a_number_with_a_unit() {
         let days = |n: u64| Duration::from_secs(n * 24 * 60 * 60);
-        for (text, span) in [("30d", days(30)), (" 2 weeks ", days(14)), ("0", days(0)), ("36H", days(1) + days(1) / 2)] {
+        for (text, span) in
+            [("30d", days(30)), (" 2 weeks ", days(14)), ("0", days(0)), ("36H", days(1) + days(1) / 2)]
+        {
             assert_eq!(parse_duration(text).unwrap(), span, "{text}");
         }
-        for text in ["", "d", "30", "-1d", "1.5d", "1 month", "99999999999999999999d", "300000000000000000w"] {
+        for text in ["", "d", "30", "-1d", "1.5d", "1 month", "99999999999999999999d", "300000000000000000w"]
+        {
             assert!(parse_duration(text).unwrap_err().to_string().contains("30d"), "{text}");
         }
         assert_eq!(["64MB", "1 GiB", "10"].map(parse_bytes), [Some(64 << 20), Some(1 << 30), Some(10)]);

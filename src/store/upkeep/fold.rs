@@ -44,7 +44,10 @@ pub(super) async fn foldable(
     if files as u64 > MOST_FILES {
         return Err(MetaxyError::Store {
             store: store.name().to_owned(),
-            reason: format!("feature {}: it has too many files to fold; optimize it first without", definition.key()),
+            reason: format!(
+                "feature {}: it has too many files to fold; optimize it first without",
+                definition.key()
+            ),
         });
     }
     let ids = &definition.spec.id_columns;
@@ -122,15 +125,22 @@ fn samples(
         columns.push(value.alias(format!("id{i}")));
         complete = complete.and(ident(id).is_not_null());
     }
-    let version =
-        if has(FEATURE_VERSION) { cast(col(FEATURE_VERSION), DataType::Utf8) } else { lit(ScalarValue::Utf8(None)) };
-    let times: Vec<Expr> =
-        [DELETED_AT, UPDATED_AT].into_iter().filter(|name| has(name)).map(|name| cast(col(name), timestamp())).collect();
+    let version = if has(FEATURE_VERSION) {
+        cast(col(FEATURE_VERSION), DataType::Utf8)
+    } else {
+        lit(ScalarValue::Utf8(None))
+    };
+    let times: Vec<Expr> = [DELETED_AT, UPDATED_AT]
+        .into_iter()
+        .filter(|name| has(name))
+        .map(|name| cast(col(name), timestamp()))
+        .collect();
     let time = match times.is_empty() {
         true => lit(i64::MIN),
         false => coalesce(vec![cast(coalesce(times), DataType::Int64), lit(i64::MIN)]),
     };
-    let known = version.clone().in_list(versions.iter().map(|version| lit(version.as_str())).collect(), false);
+    let known =
+        version.clone().in_list(versions.iter().map(|version| lit(version.as_str())).collect(), false);
     columns.extend([
         version.alias("version"),
         time.alias("time"),
@@ -144,7 +154,8 @@ fn samples(
 
 /// How many rows each version has.
 async fn totals(context: &SessionContext) -> Result<HashMap<Option<String>, i64>> {
-    let counts = context.sql("SELECT version, count(*) FROM metaxy_samples GROUP BY version").await?.collect().await?;
+    let counts =
+        context.sql("SELECT version, count(*) FROM metaxy_samples GROUP BY version").await?.collect().await?;
     let mut totals = HashMap::new();
     for batch in &counts {
         let versions = datafusion::arrow::compute::cast(batch.column(0), &DataType::Utf8);
@@ -179,8 +190,7 @@ struct Folded {
 impl Folded {
     fn add(&mut self, number: u64, version: Option<&str>, time: i64) {
         self.numbers.push(number);
-        let (count, latest) =
-            self.versions.entry(version.map(str::to_owned)).or_insert((0, (i64::MIN, 0)));
+        let (count, latest) = self.versions.entry(version.map(str::to_owned)).or_insert((0, (i64::MIN, 0)));
         *count += 1;
         *latest = (*latest).max((time, number));
     }

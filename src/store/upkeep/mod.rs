@@ -8,7 +8,7 @@ mod runs;
 mod targets;
 mod vacuum;
 
-pub use duration::{parse_bytes, parse_duration};
 pub(super) use duration::shown;
+pub use duration::{parse_bytes, parse_duration};
 pub use optimize::{OnOptimizeProgress, OptimizeOptions, OptimizeProgress, OptimizedFeature};
 pub use vacuum::{Vacuum, VacuumOptions, VacuumedFeature, VacuumedFile};

@@ -162,7 +162,9 @@ impl Store {
         let config = config.with_target_partitions(1);
         let context = &SessionContext::new_with_config_rt(config, context.runtime_env());
         let gone = match (&target.definition, options.fold_older_than) {
-            (Some(definition), Some(age)) => foldable(self, definition, snapshot.as_ref(), context, age).await?,
+            (Some(definition), Some(age)) => {
+                foldable(self, definition, snapshot.as_ref(), context, age).await?
+            }
             _ => Vec::new(),
         };
         let runs = runs(&parts, &touched(&parts, &gone), options.file_size, options.full);
@@ -228,9 +230,8 @@ impl Anew<'_> {
         if !self.gone.is_empty() {
             rows = rows.filter(self.stays(self.parts[run.start].files.start))?;
         }
-        let sortable = |id: &&String| {
-            schema.field_with_name(id).is_ok_and(|field| !field.data_type().is_nested())
-        };
+        let sortable =
+            |id: &&String| schema.field_with_name(id).is_ok_and(|field| !field.data_type().is_nested());
         let ids = self.ids.iter().filter(sortable).map(ident);
         let order = ids.chain([ident(ROW_ORDER)]).map(|column| column.sort(true, true)).collect();
         let rows = rows.sort(order)?.drop_columns(&[ROW_ORDER])?.execute_stream().await?;
@@ -245,10 +246,17 @@ impl Anew<'_> {
             let numbers = ColumnarValue::values_to_arrays(arguments)?;
             let numbers = numbers[0].as_primitive::<UInt64Type>().values();
             let stays = |number: &u64| gone.binary_search(&(base + number)).is_err();
-            Ok(ColumnarValue::Array(Arc::new(numbers.iter().map(|n| Some(stays(n))).collect::<BooleanArray>())))
+            Ok(ColumnarValue::Array(Arc::new(
+                numbers.iter().map(|n| Some(stays(n))).collect::<BooleanArray>(),
+            )))
         };
-        let function =
-            create_udf("metaxy_stays", vec![DataType::UInt64], DataType::Boolean, Volatility::Volatile, Arc::new(stays));
+        let function = create_udf(
+            "metaxy_stays",
+            vec![DataType::UInt64],
+            DataType::Boolean,
+            Volatility::Volatile,
+            Arc::new(stays),
+        );
         function.call(vec![col(ROW_ORDER)])
     }
 }

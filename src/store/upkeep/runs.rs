@@ -24,7 +24,9 @@ pub(super) fn runs(
             continue;
         }
         match runs.last_mut() {
-            Some(run) if run.end == index && files(parts, run) + part.files.len() <= MOST_AT_ONCE => run.end = index + 1,
+            Some(run) if run.end == index && files(parts, run) + part.files.len() <= MOST_AT_ONCE => {
+                run.end = index + 1
+            }
             _ => runs.push(index..index + 1),
         }
     }
