@@ -1,107 +1,156 @@
-//! The command line: what can be asked for, and in which order.
+//! The command line: a subcommand or plain SQL, with the options that all of them share.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use clap::builder::NonEmptyStringValueParser;
-use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
-use datafusion_cli::print_format::PrintFormat;
-use datafusion_cli::print_options::MaxRows;
+use clap::builder::{NonEmptyStringValueParser, PossibleValue, PossibleValuesParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser};
+
+use super::commands::{Command, sql};
+use super::spellings;
 
 /// The program's version and that of the engine in it, as `--version` and the banner show them.
 pub(super) static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!("{} (DataFusion {})", env!("CARGO_PKG_VERSION"), datafusion::DATAFUSION_VERSION)
 });
 
-const EXAMPLES: &str = "\
-Examples:
-  metaxy-cli
-      a prompt on the default store; \\? lists its commands, \\q leaves
-  metaxy-cli -q --format csv -c \"SELECT * FROM resolve_update('video/crop')\" > todo.csv
-      the samples that need work, as a file
-  metaxy-cli --store prod -f prepare.sql -f nightly.sql
-      scripts, in this order, on another store; the first error ends the run with exit code 1
-
-Without a metaxy.toml there is one store, `dev`: Delta tables in the folder ./metaxy-store.
--c and -f run in the order they are given. Without them, SQL that is piped in is run as a script.";
+/// The name of `--format`, which a subcommand can have an argument of its own for.
+const FORMAT: &str = "format";
 
 /// SQL over Metaxy's metadata stores: which samples are new, stale or orphaned?
+///
+/// Without a subcommand this is `metaxy-cli sql`: a prompt, or the SQL of -c and -f.
 #[derive(Debug, Parser)]
-#[command(name = "metaxy-cli", version = VERSION.as_str(), after_help = EXAMPLES)]
-pub(super) struct Args {
-    /// Run these statements, then exit (repeatable)
-    #[arg(short = 'c', long, value_name = "SQL", action = ArgAction::Append, allow_hyphen_values = true, value_parser = NonEmptyStringValueParser::new())]
-    command: Vec<String>,
+#[command(name = "metaxy-cli", version = VERSION.as_str(), after_help = sql::EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
 
-    /// Run the statements of this file, then exit; `-` is the standard input (repeatable)
-    #[arg(short = 'f', long, value_name = "FILE", action = ArgAction::Append)]
-    file: Vec<PathBuf>,
+    #[command(flatten)]
+    sql: sql::Args,
 
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Options that may stand before and after a subcommand.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct Globals {
     /// Configuration to use instead of the metaxy.toml that is found from here upwards
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "config-file", global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 
     /// Store to work on instead of the configured default
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME")]
     pub(super) store: Option<String>,
 
-    /// How results are printed; `automatic` is a table
-    #[arg(long, value_enum, default_value_t = PrintFormat::Automatic)]
-    pub(super) format: PrintFormat,
+    /// How results are printed: table, json, csv; SQL has more, see `metaxy-cli sql --help`
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = NonEmptyStringValueParser::new())]
+    pub(super) format: Option<String>,
 
-    /// Print results only: no banner, no row counts, no timing
-    #[arg(short, long)]
+    /// Print results only: no banner, no row counts, no timing, no notices
+    #[arg(short, long, global = true)]
     pub(super) quiet: bool,
 
-    /// Rows of a table to show: a number or `inf` [default: 40 at the prompt; inf for -c, -f and when
-    /// the output is not a terminal]
-    #[arg(long, value_name = "N")]
-    pub(super) maxrows: Option<MaxRows>,
-
-    /// Highlight SQL while it is typed
-    #[arg(long)]
-    pub(super) color: bool,
-
     /// Memory that queries may use, for example 512m or 10g [default: no limit]
-    #[arg(short, long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(short, long, global = true, value_name = "SIZE", value_parser = parse_size)]
     pub(super) memory_limit: Option<usize>,
 }
 
-/// Something to run, as it stands on the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Input {
-    /// The SQL after a `-c`.
-    Command(String),
-    /// The file after a `-f`.
-    File(PathBuf),
+/// What the program was asked to do.
+#[derive(Debug)]
+pub(super) struct Invocation {
+    /// The shared options.
+    pub(super) globals: Globals,
+    /// The subcommand; SQL if none was named.
+    pub(super) command: Command,
 }
 
-impl Args {
-    /// Reads the command line, with its `-c` and `-f` in the order they were given.
-    ///
-    /// # Errors
-    ///
-    /// What clap says, `--help` and `--version` included: print it and leave with its exit code.
-    pub(super) fn read<I>(args: I) -> Result<(Self, Vec<Input>), clap::Error>
-    where
-        I: IntoIterator<Item = OsString>,
-    {
-        let matches = Self::command().try_get_matches_from(args)?;
-        let args = Self::from_arg_matches(&matches)?;
-        let commands = args.command.iter().cloned().map(Input::Command);
-        let files = args.file.iter().cloned().map(Input::File);
-        let mut inputs: Vec<(usize, Input)> = positions(&matches, "command")
-            .zip(commands)
-            .chain(positions(&matches, "file").zip(files))
-            .collect();
-        inputs.sort_by_key(|(position, _)| *position);
-        Ok((args, inputs.into_iter().map(|(_, input)| input).collect()))
+/// The whole command line: what completions and the man page are made of, too.
+pub(super) fn definition() -> clap::Command {
+    Cli::command().mut_subcommands(|command| match command.get_name() {
+        "sql" => command.arg(sql::formats(format_argument())),
+        _ if command.get_arguments().any(|argument| argument.get_id() == FORMAT) => command,
+        _ => command.arg(formats_of_rows(format_argument())),
+    })
+}
+
+fn format_argument() -> Arg {
+    Arg::new(FORMAT).long(FORMAT).value_name("FORMAT").help_heading("Global options")
+}
+
+/// What subcommands print unless they say otherwise. `plain` and `-f` are the Python package's.
+fn formats_of_rows(argument: Arg) -> Arg {
+    let values = [PossibleValue::new("table").alias("plain"), "json".into(), "csv".into()];
+    argument
+        .short_alias('f')
+        .value_parser(PossibleValuesParser::new(values))
+        .help("How results are printed [default: table]")
+}
+
+/// Reads the command line.
+///
+/// # Errors
+///
+/// What clap says, `--help` and `--version` included: print it and leave with its exit code.
+pub(super) fn read<I>(args: I) -> Result<Invocation, clap::Error>
+where
+    I: IntoIterator<Item = OsString>,
+{
+    let mut definition = definition();
+    let args = spellings::ours(&definition, args.into_iter().collect());
+    let matches = definition.try_get_matches_from_mut(args)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let command = match (cli.command.take(), matches.subcommand()) {
+        (Some(command), Some((name, inner))) => {
+            check_stray_sql(&mut definition, &matches, name)?;
+            check_format(&definition, name, cli.globals.format.as_deref())?;
+            match command {
+                Command::Sql(args) => Command::Sql(args.in_order(inner)),
+                other => other,
+            }
+        }
+        _ => {
+            check_format(&definition, "sql", cli.globals.format.as_deref())?;
+            Command::Sql(cli.sql.in_order(&matches))
+        }
+    };
+    Ok(Invocation { globals: cli.globals, command })
+}
+
+/// SQL before a subcommand would be ignored.
+fn check_stray_sql(
+    definition: &mut clap::Command,
+    matches: &ArgMatches,
+    command: &str,
+) -> Result<(), clap::Error> {
+    for argument in sql::ARGUMENTS {
+        if matches.value_source(argument) == Some(ValueSource::CommandLine) {
+            let text = format!("--{argument} can't stand before the subcommand '{command}'");
+            return Err(definition.error(ErrorKind::ArgumentConflict, text));
+        }
     }
+    Ok(())
 }
 
-fn positions<'a>(matches: &'a ArgMatches, name: &str) -> impl Iterator<Item = usize> + 'a {
-    matches.indices_of(name).into_iter().flatten()
+/// A format that stands before the subcommand has not been compared with what the subcommand knows yet.
+fn check_format(definition: &clap::Command, command: &str, format: Option<&str>) -> Result<(), clap::Error> {
+    let Some(command) = definition.find_subcommand(command) else { return Ok(()) };
+    let Some(argument) = command.get_arguments().find(|arg| arg.get_id() == FORMAT) else { return Ok(()) };
+    let known = argument.get_possible_values();
+    let Some(format) = format.filter(|format| !known.iter().any(|value| value.matches(format, false))) else {
+        return Ok(());
+    };
+    let names = known.iter().map(|value| value.get_name().to_owned()).collect();
+    let mut error = clap::Error::new(ErrorKind::InvalidValue).with_cmd(command);
+    error.insert(ContextKind::InvalidArg, ContextValue::String("--format <FORMAT>".into()));
+    error.insert(ContextKind::InvalidValue, ContextValue::String(format.to_owned()));
+    error.insert(ContextKind::ValidValue, ContextValue::Strings(names));
+    Err(error)
 }
 
 /// A size in bytes from a number with an optional unit of 1024s: `b`, `k`, `m`, `g` or `t`, `kb` etc. too.
@@ -128,44 +177,90 @@ fn parse_size(text: &str) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::commands::sql::Input;
 
-    fn read(args: &[&str]) -> Result<(Args, Vec<Input>), clap::Error> {
-        Args::read(std::iter::once("metaxy-cli").chain(args.iter().copied()).map(OsString::from))
+    fn run(args: &[&str]) -> Result<Invocation, clap::Error> {
+        read(std::iter::once("metaxy-cli").chain(args.iter().copied()).map(OsString::from))
+    }
+
+    fn inputs(args: &[&str]) -> Vec<Input> {
+        match run(args).unwrap().command {
+            Command::Sql(args) => args.inputs,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn a_command_may_start_with_a_comment() {
-        let args = ["metaxy-cli", "-c", "-- a comment\nSELECT 1"].map(OsString::from);
-        let (_, inputs) = Args::read(args).unwrap();
-        assert_eq!(inputs, [Input::Command("-- a comment\nSELECT 1".into())]);
+        let comment = "-- a comment\nSELECT 1";
+        assert_eq!(inputs(&["-c", comment]), [Input::Command(comment.into())]);
     }
 
     #[test]
     fn the_definition_is_sound() {
-        Args::command().debug_assert();
+        definition().debug_assert();
     }
 
     #[test]
-    fn inputs_keep_their_order() {
-        let (_, inputs) = read(&["-c", "a", "-f", "b.sql", "--command", "c", "-fd.sql"]).unwrap();
+    fn inputs_keep_their_order_with_and_without_the_subcommand() {
+        let args = ["-c", "a", "-f", "b.sql", "--command", "c", "-fd.sql"];
         let expected = [
             Input::Command("a".into()),
             Input::File("b.sql".into()),
             Input::Command("c".into()),
             Input::File("d.sql".into()),
         ];
-        assert_eq!(inputs, expected);
+        assert_eq!(inputs(&args), expected);
+        let named: Vec<&str> = std::iter::once("sql").chain(args).collect();
+        assert_eq!(inputs(&named), expected);
+    }
+
+    #[test]
+    fn shared_options_stand_anywhere() {
+        for args in [
+            &["--config", "x.toml", "--store", "prod", "--format", "csv", "-q", "push"][..],
+            &["push", "--config-file", "x.toml", "--store", "prod", "--format", "csv", "-q"],
+            &["--config-file=x.toml", "--store", "dev", "push", "-q", "--format=csv", "--store", "prod"],
+        ] {
+            let globals = run(args).unwrap().globals;
+            assert_eq!(globals.config, Some("x.toml".into()), "{args:?}");
+            assert_eq!(globals.store.as_deref(), Some("prod"), "{args:?}");
+            assert_eq!(globals.format.as_deref(), Some("csv"), "{args:?}");
+            assert!(globals.quiet, "{args:?}");
+        }
     }
 
     #[test]
     fn usage_errors_exit_with_2_and_help_with_0() {
-        assert_eq!(read(&["--no-such-option"]).unwrap_err().exit_code(), 2);
-        assert_eq!(read(&["--format", "xml"]).unwrap_err().exit_code(), 2);
-        assert_eq!(read(&["--maxrows", "few"]).unwrap_err().exit_code(), 2);
-        assert_eq!(read(&["-m", "1x"]).unwrap_err().exit_code(), 2);
-        assert_eq!(read(&["-c", ""]).unwrap_err().exit_code(), 2);
-        assert_eq!(read(&["--help"]).unwrap_err().exit_code(), 0);
-        assert_eq!(read(&["--version"]).unwrap_err().exit_code(), 0);
+        for wrong in [
+            &["--no-such-option"][..],
+            &["--format", "xml"],
+            &["--format", "tsv", "push"],
+            &["push", "--format", "tsv"],
+            &["sql", "--format", "xml"],
+            &["--maxrows", "few"],
+            &["-m", "1x"],
+            &["-c", ""],
+            &["-c", "SELECT 1", "push"],
+            &["--color", "push"],
+            &["pull"],
+        ] {
+            let error = run(wrong).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{wrong:?}");
+            assert!(error.to_string().starts_with("error: "), "{error}");
+        }
+        for help in [&["--help"][..], &["--version"], &["push", "--help"], &["sql", "--help"]] {
+            assert_eq!(run(help).unwrap_err().exit_code(), 0, "{help:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_format_is_told_with_the_right_ones() {
+        for wrong in [&["--format", "tsv", "push"][..], &["push", "--format", "tsv"]] {
+            let text = run(wrong).unwrap_err().to_string();
+            assert!(text.contains("'tsv'") && text.contains("table, json, csv"), "{text}");
+        }
+        assert_eq!(run(&["--format", "tsv"]).unwrap().globals.format.as_deref(), Some("tsv"));
     }
 
     #[test]

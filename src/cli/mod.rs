@@ -2,38 +2,35 @@
 
 mod args;
 mod command;
+mod commands;
 mod context;
 mod helper;
 mod print;
+mod program;
 mod prompt;
 mod remote;
 mod report;
+mod rows;
 mod run;
 mod script;
+mod spellings;
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use datafusion_cli::functions::{
-    ListFilesCacheFunc, MetadataCacheFunc, ParquetMetadataFunc, StatisticsCacheFunc,
-};
-use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
-use datafusion_cli::print_options::{MaxRows, PrintOptions};
+use futures::future::BoxFuture;
 
-use self::args::{Args, Input};
-use self::context::CliContext;
-use self::run::{Flow, Runner, Source};
-use crate::config::{Config, Environment};
+use self::args::Invocation;
+use self::commands::{Work, sql};
+use self::program::{Outcome, Program};
 use crate::error::{MetaxyError, Result};
-use crate::session::{MetaxySession, SessionOptions};
 
-/// Rows of a table that the prompt shows at most, as in datafusion-cli.
-const PROMPT_ROWS: usize = 40;
+/// The exit code of a program that Ctrl-C has ended.
+const INTERRUPTED: u8 = 130;
 
 /// Runs the program with these arguments, the program's name first, and returns its exit code: 0 when all is
-/// well, 1 when a statement or the start fails, 2 when the arguments are wrong.
+/// well, 1 when a statement, a subcommand or the start fails, 2 when the arguments are wrong.
 ///
 /// Needs a thread with a large stack for deep plans, and a Tokio runtime with several threads.
 pub async fn run<I>(args: I) -> ExitCode
@@ -41,7 +38,7 @@ where
     I: IntoIterator<Item = OsString>,
 {
     report::leave_on_closed_output();
-    let (args, inputs) = match Args::read(args) {
+    let Invocation { globals, command } = match args::read(args) {
         Ok(read) => read,
         Err(message) => {
             // Help that nobody reads to its end is no failure.
@@ -49,8 +46,22 @@ where
             return ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(2));
         }
     };
-    match Box::pin(start(args, inputs)).await {
-        Ok(()) => ExitCode::SUCCESS,
+    let program = Arc::new(Program::new(globals));
+    let outcome = match command.work(Arc::clone(&program)) {
+        Work::Sql(args) => Box::pin(sql::run(&program, args)).await.map(|()| Outcome::Done),
+        Work::Other(work) => match interruptible(work).await {
+            Some(outcome) => outcome,
+            None => return ExitCode::from(INTERRUPTED),
+        },
+    };
+    program.print_warnings();
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Ok(Outcome::Usage(text)) => {
+            report::usage(&text);
+            ExitCode::from(2)
+        }
         Err(error) if report::is_output_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             report::error(&error);
@@ -59,57 +70,24 @@ where
     }
 }
 
-async fn start(args: Args, inputs: Vec<Input>) -> Result<()> {
-    let interactive = inputs.is_empty() && std::io::stdin().is_terminal();
-    // All files are read before anything runs: a misspelt name must not leave half the work done.
-    let mut sources = inputs.into_iter().map(Source::read).collect::<Result<Vec<_>>>()?;
-
-    let folder = std::env::current_dir()
-        .map_err(|error| MetaxyError::Config(format!("the working folder is not accessible: {error}")))?;
-    let config = Config::load(args.config.as_deref(), &folder, &Environment::process())?;
-    for warning in &config.warnings {
-        report::warning(warning);
+/// Does the work in a task of its own, so that Ctrl-C is heard even while it is busy; `None` if it was heard. What
+/// the work has staged is taken away when it is dropped.
+async fn interruptible(work: BoxFuture<'static, Result<Outcome>>) -> Option<Result<Outcome>> {
+    let mut task = tokio::spawn(work);
+    tokio::select! {
+        outcome = &mut task => return Some(outcome.unwrap_or_else(|_| Err(stopped()))),
+        // Without a handler for it, Ctrl-C ends the process at once.
+        Ok(()) = tokio::signal::ctrl_c() => task.abort(),
     }
-    let options = SessionOptions { store: args.store.clone(), memory_limit: args.memory_limit };
-    let session = MetaxySession::open(config, options).await?;
-    register_functions(&session);
-
-    let mut runner =
-        Runner { context: CliContext::new(session), options: print_options(&args, interactive), interactive };
-    runner.print_warnings();
-    if interactive {
-        return prompt::run(&mut runner).await;
-    }
-    if sources.is_empty() {
-        sources.push(Source::stdin()?);
-    }
-    for source in &sources {
-        if runner.run(source).await? == Flow::Quit {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn print_options(args: &Args, interactive: bool) -> PrintOptions {
-    // A result that goes into a file or comes from a script is wanted whole.
-    let shortened = interactive && std::io::stdout().is_terminal();
-    let default = if shortened { MaxRows::Limited(PROMPT_ROWS) } else { MaxRows::Unlimited };
-    PrintOptions {
-        format: args.format,
-        quiet: args.quiet,
-        maxrows: args.maxrows.unwrap_or(default),
-        color: args.color,
-        instrumented_registry: Arc::new(InstrumentedObjectStoreRegistry::new()),
+    // It stops where it next waits for something; who can't wait for that presses Ctrl-C again.
+    tokio::select! {
+        // What was done before the signal came is done.
+        outcome = &mut task => outcome.ok(),
+        _ = tokio::signal::ctrl_c() => None,
     }
 }
 
-/// Adds datafusion-cli's table functions about Parquet files and caches.
-fn register_functions(session: &MetaxySession) {
-    let context = session.context();
-    let caches = || context.runtime_env().cache_manager.clone();
-    context.register_udtf("parquet_metadata", Arc::new(ParquetMetadataFunc {}));
-    context.register_udtf("metadata_cache", Arc::new(MetadataCacheFunc::new(caches())));
-    context.register_udtf("statistics_cache", Arc::new(StatisticsCacheFunc::new(caches())));
-    context.register_udtf("list_files_cache", Arc::new(ListFilesCacheFunc::new(caches())));
+fn stopped() -> MetaxyError {
+    // The panic has printed itself already.
+    MetaxyError::Invalid("this stopped because of a bug in the program; please report it".to_owned())
 }

@@ -69,6 +69,17 @@ pub(super) fn warning(text: &str) {
     line("Warning", &one_line(text));
 }
 
+/// Prints what is wrong with the arguments, as clap does.
+pub(super) fn usage(text: &str) {
+    line("error", &format!("{}\n\nFor more information, try '--help'.", one_line(text)));
+}
+
+/// Prints something that is neither a result nor a warning.
+pub(super) fn notice(text: &str) {
+    // There is no one left to tell if this fails.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 fn line(kind: &str, text: &str) {
     // There is no one left to tell if this fails.
     let _ = writeln!(std::io::stderr(), "{kind}: {text}");

@@ -8,8 +8,8 @@ use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use datafusion_cli::print_options::PrintOptions;
 use tokio::task::JoinError;
 
-use super::args::Input;
 use super::command::{self, Next};
+use super::commands::sql::Input;
 use super::context::CliContext;
 use super::script::{Piece, Script};
 use super::{print, report};

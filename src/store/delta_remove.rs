@@ -16,7 +16,7 @@ use super::delta_replace::{Needs, Replaced};
 use super::delta_stage::{FileSize, Stage};
 use super::remove::{by_file, remaining, removed_meanwhile};
 use super::row_order::MOST_FILES;
-use super::snapshot::{Outcome, Replacement, Rewrite, TablePart};
+use super::snapshot::{RewriteOutcome, Replacement, Rewrite, TablePart};
 use super::stamp::{later_than, read_back};
 use super::{Append, TableSnapshot, WriteTime, times};
 use crate::error::{MetaxyError, Result};
@@ -174,7 +174,7 @@ impl TableSnapshot for DeltaSnapshot {
         Ok(Arc::new(rows.of_files(files.iter().map(|file| file.path().into_owned()).collect())))
     }
 
-    async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome> {
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<RewriteOutcome> {
         let Rewrite { replacements, file_size, id_columns, drops_rows } = rewrite;
         let mut replaced = Replaced::default();
         let mut outcome = Ok(());
@@ -186,7 +186,7 @@ impl TableSnapshot for DeltaSnapshot {
                 break;
             }
         }
-        let written = Outcome {
+        let written = RewriteOutcome {
             files: replaced.adds.len() as u64,
             bytes: replaced.adds.iter().filter_map(|add| u64::try_from(add.size).ok()).sum(),
         };

@@ -88,7 +88,10 @@ impl Fallbacks {
             (None, _) => return Err(fail(format!("it has no fallback store number {index}"))),
         };
         check_settings(owner, &store)?;
-        Ok(store)
+        Ok(match &owner.once {
+            Some(once) => once.store(&store),
+            None => store,
+        })
     }
 }
 

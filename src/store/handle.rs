@@ -13,6 +13,7 @@ use datafusion::prelude::SessionContext;
 
 use super::external::Expectations;
 use super::fallback::Fallbacks;
+use super::once::Once;
 use super::past::PastDefinitions;
 use super::search::{Search, Wanted, search};
 use super::view::{Others, View};
@@ -49,6 +50,8 @@ pub struct Store {
     pub(super) cross_project: bool,
     /// Whether the user has heard that no project is set.
     pub(super) told_of_project: Arc<AtomicBool>,
+    /// The tables that are open already, if this handle opens each of them once.
+    pub(super) once: Option<Arc<Once>>,
 }
 
 impl Store {
@@ -72,6 +75,7 @@ impl Store {
             project: None,
             cross_project: false,
             told_of_project: Arc::default(),
+            once: None,
         }
     }
 
@@ -337,7 +341,11 @@ impl Store {
     }
 
     /// The options with what the context's session says about executors, if it says anything.
-    fn with_session(&self, context: &SessionContext, options: &IncrementOptions) -> IncrementOptions {
+    pub(super) fn with_session(
+        &self,
+        context: &SessionContext,
+        options: &IncrementOptions,
+    ) -> IncrementOptions {
         let config = context.copied_config();
         let session =
             config.options().extensions.get::<MetaxyOptions>().map(MetaxyOptions::engine_preference);
@@ -345,7 +353,7 @@ impl Store {
     }
 
     /// A frame over the context's state, with the rule that increments need.
-    fn frame(&self, context: &SessionContext, plan: LogicalPlan) -> Result<DataFrame> {
+    pub(super) fn frame(&self, context: &SessionContext, plan: LogicalPlan) -> Result<DataFrame> {
         let state = context.state();
         if state.optimizers().iter().any(|rule| rule.name() == ExecuteIncrements::NAME) {
             return Ok(DataFrame::new(state, plan));
@@ -431,7 +439,11 @@ impl Store {
 
     /// Opens a feature's table and makes sure that it was written under this store's hash settings.
     pub(super) async fn open(&self, feature: &FeatureKey) -> Result<Option<StoredTable>> {
-        let Some(table) = self.backend.open(feature).await? else {
+        let opened = match &self.once {
+            Some(once) => once.table(self, feature).await?,
+            None => self.backend.open(feature).await?,
+        };
+        let Some(table) = opened else {
             return Ok(None);
         };
         let fail = |reason: String| MetaxyError::Store {

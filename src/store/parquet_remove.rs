@@ -15,7 +15,7 @@ use super::parquet_rewrite::{Needs, Rewriting, Rewritten};
 use super::parquet_scan::ParquetRows;
 use super::remove::{by_file, remaining, removed_meanwhile};
 use super::row_order::MOST_FILES;
-use super::snapshot::{Outcome, Replacement, Rewrite, TablePart};
+use super::snapshot::{RewriteOutcome, Replacement, Rewrite, TablePart};
 use super::stamp::{later_than, read_back};
 use super::{Append, TableSnapshot, WriteTime};
 use crate::error::{MetaxyError, Result};
@@ -180,14 +180,14 @@ impl TableSnapshot for ParquetSnapshot {
         Ok(Arc::new(ParquetRows::new(self.folder.clone(), files.schema()).pinned(files)))
     }
 
-    async fn rewrite(&self, rewrite: Rewrite) -> Result<Outcome> {
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<RewriteOutcome> {
         let Rewrite { replacements, file_size, drops_rows, .. } = rewrite;
         let needs = if drops_rows { Needs::AllFiles } else { Needs::Replaced };
         let outcome = match self.anew(replacements, file_size).await {
             Ok(written) => {
                 let (files, bytes) = written.size();
                 let committed = written.commit(&self.files, needs, &|| self.changed()).await;
-                committed.map(|()| Outcome { files, bytes })
+                committed.map(|()| RewriteOutcome { files, bytes })
             }
             Err(error) => Err(error),
         };

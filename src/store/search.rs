@@ -103,6 +103,11 @@ pub(super) async fn search(
     Ok((search, own))
 }
 
+/// Whether the table has a row, be it a deleted one, of this version.
+pub(super) async fn has_rows(table: Option<&StoredTable>, version: &str) -> Result<bool> {
+    Ok(holding(table, Some(version)).await? == Holding::Rows)
+}
+
 /// Whether the table has rows of the version. Statistics leave out most files, and the first row is enough.
 async fn holding(table: Option<&StoredTable>, version: Option<&str>) -> Result<Holding> {
     let Some(table) = table else { return Ok(Holding::NoTable) };

@@ -50,7 +50,7 @@ pub trait TableSnapshot: Debug + Send + Sync {
     /// # Errors
     /// An error of the store or of the rows, or [`MetaxyError::Changed`] if another writer has come in between; then
     /// nothing has happened.
-    async fn rewrite(&self, _rewrite: Rewrite) -> Result<Outcome> {
+    async fn rewrite(&self, _rewrite: Rewrite) -> Result<RewriteOutcome> {
         Err(MetaxyError::Invalid("this store has no parts that could be written anew".into()))
     }
 }
@@ -88,7 +88,7 @@ pub struct Rewrite {
 
 /// What was written in the place of parts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct RewriteOutcome {
     /// How many files.
     pub files: u64,
     /// Their size.

@@ -20,7 +20,7 @@ use crate::columns::ROW_ORDER;
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
 use crate::store::row_order::{file_and_position, first_of_file};
-use crate::store::snapshot::{Outcome, Replacement, Rewrite, TablePart};
+use crate::store::snapshot::{RewriteOutcome, Replacement, Rewrite, TablePart};
 use crate::store::transfer::stored_rows;
 use crate::store::unfiltered::Unfiltered;
 use crate::store::{Store, TableSnapshot, WriteScope};
@@ -196,7 +196,7 @@ impl Store {
         }
         let (file_size, id_columns) = (options.file_size, ids.to_vec());
         let rewrite = Rewrite { replacements, file_size, id_columns, drops_rows };
-        let Outcome { files, bytes } = snapshot.rewrite(rewrite).await?;
+        let RewriteOutcome { files, bytes } = snapshot.rewrite(rewrite).await?;
         Ok(OptimizedFeature { files_after: Some(files), bytes_after: Some(bytes), ..report })
     }
 }

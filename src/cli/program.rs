@@ -1,0 +1,140 @@
+//! What every subcommand works with: the shared options, the session they open, and the way to print.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
+use super::args::Globals;
+use super::commands::sql::Input;
+use super::report;
+use super::rows::{Format, Rows};
+use super::run::Source;
+use crate::config::{Config, Environment};
+use crate::error::{MetaxyError, Result};
+use crate::session::{MetaxySession, SessionOptions};
+use crate::store::Store;
+
+/// How a subcommand ended, when it ended without an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// All is well: exit code 0.
+    Done,
+    /// It did what it was asked, and the answer is no, or part of it failed and was reported: exit code 1.
+    Failed,
+    /// The arguments don't fit together; the text says how: exit code 2.
+    Usage(String),
+}
+
+/// One run of the program.
+#[derive(Default)]
+pub(super) struct Program {
+    /// The shared options.
+    pub(super) globals: Globals,
+    session: OnceCell<MetaxySession>,
+}
+
+impl Program {
+    /// A run with these options.
+    pub(super) fn new(globals: Globals) -> Self {
+        Self { globals, session: OnceCell::new() }
+    }
+
+    /// The configuration, with `--store` as the default store.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be read, or has no such store.
+    pub(super) fn config(&self) -> Result<Config> {
+        let folder = std::env::current_dir()
+            .map_err(|error| MetaxyError::Config(format!("the working folder is not accessible: {error}")))?;
+        let mut config = Config::load(self.globals.config.as_deref(), &folder, &Environment::process())?;
+        if let Some(store) = &self.globals.store {
+            config.store(store)?;
+            config.store.clone_from(store);
+        }
+        Ok(config)
+    }
+
+    /// The session over the configuration's stores, opened when it is first asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration can't be used, or the store can't be read.
+    pub(super) async fn session(&self) -> Result<&MetaxySession> {
+        let session = self.session.get_or_try_init(|| async {
+            let mut config = self.config()?;
+            // The session would print them, too, but only once it is open.
+            for warning in std::mem::take(&mut config.warnings) {
+                report::warning(&warning);
+            }
+            let options = SessionOptions { store: None, memory_limit: self.globals.memory_limit };
+            MetaxySession::open(config, options).await
+        });
+        let session = session.await?;
+        self.print_warnings();
+        Ok(session)
+    }
+
+    /// The store that the subcommand is about: the one of `--store`, else the configured default.
+    ///
+    /// # Errors
+    ///
+    /// As [`session`](Self::session).
+    pub(super) async fn store(&self) -> Result<Arc<Store>> {
+        let extension = self.session().await?.extension();
+        extension.store(extension.default_store())
+    }
+
+    /// Runs the statements of files for what they leave in the session, views above all; their results are not
+    /// printed.
+    ///
+    /// # Errors
+    ///
+    /// The first failure, behind the file's name.
+    pub(super) async fn prepare(&self, files: &[PathBuf]) -> Result<()> {
+        let session = self.session().await?;
+        for file in files {
+            let text = Source::read(Input::File(file.clone()))?.text;
+            let failed =
+                |error| MetaxyError::File { file: file.clone(), reason: report::describe(&error) };
+            for statement in session.parse(&text).map_err(failed)? {
+                let frame = session.execute(statement).await.map_err(failed)?;
+                frame.collect().await.map_err(|error| failed(error.into()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints what the session, if one was opened, warned of since the last time.
+    pub(super) fn print_warnings(&self) {
+        for warning in self.session.get().map(MetaxySession::take_warnings).unwrap_or_default() {
+            report::warning(&warning);
+        }
+    }
+
+    /// Tells the user something beside the results, on the standard error; nothing with `-q`.
+    pub(super) fn notice(&self, text: &str) {
+        if !self.globals.quiet {
+            report::notice(text);
+        }
+    }
+
+    /// The format of rows.
+    pub(super) fn format(&self) -> Format {
+        match self.globals.format.as_deref() {
+            Some("json") => Format::Json,
+            Some("csv") => Format::Csv,
+            _ => Format::Table,
+        }
+    }
+
+    /// Prints rows in the format that was asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the standard output can't be written.
+    pub(super) fn print(&self, rows: &Rows) -> Result<()> {
+        report::output(rows.in_format(self.format())?.as_bytes())
+    }
+}

@@ -1,0 +1,214 @@
+//! How much of a feature is computed: how many of its samples are new, stale, orphaned or up to date.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::AsArray;
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Int64Type};
+use datafusion::error::DataFusionError;
+use datafusion::functions_aggregate::expr_fn::{count, sum};
+use datafusion::logical_expr::{Expr, cast as cast_to, ident, lit};
+use datafusion::prelude::SessionContext;
+use futures::StreamExt;
+
+use super::Store;
+use super::search::has_rows;
+use crate::columns::INCREMENT;
+use crate::error::{MetaxyError, Result};
+use crate::model::FeatureKey;
+use crate::update::{IncrementInputs, IncrementOptions, increment};
+
+/// Features that are looked at at the same time: each of them reads tables of its own.
+const AT_A_TIME: usize = 4;
+
+/// What a store has of a feature, compared with what there should be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureStatus {
+    /// The feature.
+    pub feature: FeatureKey,
+    /// Whether the feature has no parents.
+    pub is_root: bool,
+    /// Whether there is any row, be it a deleted one, of the feature's current version.
+    pub exists: bool,
+    /// Samples that are stored: live, at the feature's current version.
+    pub stored: u64,
+    /// The fallback store that these are in, if it isn't this one; only a root without samples is counted there.
+    pub fallback: Option<String>,
+    /// What the comparison with the parents, or with given samples, has found; `None` for a root whose samples were
+    /// not given, and for a feature with a parent without data.
+    pub samples: Option<SampleCounts>,
+    /// A parent that is needed and has no data, if there is one.
+    pub missing_parent: Option<FeatureKey>,
+}
+
+/// How many samples are in which state.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct SampleCounts {
+    /// Samples without a stored row.
+    pub new: u64,
+    /// Samples whose stored row was computed from something else.
+    pub stale: u64,
+    /// Stored rows whose sample is gone.
+    pub orphaned: u64,
+    /// Samples that wait for a parent to be recomputed.
+    pub pending: u64,
+    /// Samples that need nothing.
+    pub up_to_date: u64,
+    /// The share of distinct input units that are not new, from 0 to 1; `None` when there is no input.
+    pub progress: Option<f64>,
+}
+
+impl FeatureStatus {
+    /// Whether there is nothing to do: the feature has data, and no sample is known to be new, stale or orphaned.
+    pub fn is_in_sync(&self) -> bool {
+        let settled = |counts: SampleCounts| counts.new + counts.stale + counts.orphaned == 0;
+        self.exists && self.missing_parent.is_none() && self.samples.is_none_or(settled)
+    }
+}
+
+impl Store {
+    /// The status of a feature. That something has no data yet is part of the answer, not an error.
+    ///
+    /// `options` are those of the increment: a root needs its samples there to be compared with anything. With target
+    /// filters, samples that don't meet them count as up to date.
+    ///
+    /// # Errors
+    /// An unknown feature or one whose definition can't be used, a table that can't be read, and all that
+    /// [`resolve_update`](Self::resolve_update) refuses.
+    pub async fn status(
+        self: &Arc<Self>,
+        context: &SessionContext,
+        feature: &str,
+        options: &IncrementOptions,
+    ) -> Result<FeatureStatus> {
+        if self.once.is_none() {
+            return Box::pin(self.opened_once().status(context, feature, options)).await;
+        }
+        let definition = self.feature(feature).await?;
+        let plan = self.graph().await?.plan(definition.key())?;
+        let table = self.own_table(&definition).await?;
+        let stored = self.open(definition.key()).await?;
+        let mut status = FeatureStatus {
+            feature: definition.key().clone(),
+            is_root: plan.is_root(),
+            exists: has_rows(stored.as_ref(), &plan.feature_version).await?,
+            stored: 0,
+            fallback: None,
+            samples: None,
+            missing_parent: None,
+        };
+        if table.exists() {
+            status.stored = context.read_table(Arc::new(table))?.count().await? as u64;
+        }
+        if status.is_root && options.samples.is_none() {
+            let shown = self.current_table(&definition).await?;
+            if let Some(fallback) = shown.search().and_then(super::search::Search::fallback) {
+                status.fallback = Some(fallback.to_owned());
+                status.exists = true;
+                status.stored = context.read_table(Arc::new(shown))?.count().await? as u64;
+            }
+            return Ok(status);
+        }
+        let inputs = match self.inputs(definition.key(), options.samples.is_some()).await {
+            Ok(inputs) => inputs,
+            Err(MetaxyError::FeatureNotFound { feature, .. }) => {
+                status.missing_parent = Some(FeatureKey::parse(&feature)?);
+                return Ok(status);
+            }
+            Err(error) => return Err(error),
+        };
+        status.samples = Some(self.sample_counts(context, &inputs, options).await?);
+        Ok(status)
+    }
+
+    /// The status of several features, in their order; what can't be said of one is an error of that one alone.
+    ///
+    /// Every table is opened once, and a few features are looked at at the same time. `options` are those of single
+    /// features; the others have the default ones.
+    pub async fn statuses(
+        &self,
+        context: &SessionContext,
+        features: &[FeatureKey],
+        options: &HashMap<FeatureKey, IncrementOptions>,
+    ) -> Vec<Result<FeatureStatus>> {
+        let look = self.opened_once();
+        let look = &look;
+        let default = &IncrementOptions::default();
+        futures::stream::iter(features.iter().map(|feature| async move {
+            let options = options.get(feature).unwrap_or(default);
+            look.status(context, &feature.to_string(), options).await
+        }))
+        .buffered(AT_A_TIME)
+        .collect()
+        .await
+    }
+
+    async fn sample_counts(
+        &self,
+        context: &SessionContext,
+        inputs: &IncrementInputs,
+        options: &IncrementOptions,
+    ) -> Result<SampleCounts> {
+        let options = self.with_session(context, options);
+        let all = IncrementOptions { skip_comparison: true, include_pending: false, ..options.clone() };
+        let changed = IncrementOptions { skip_comparison: false, include_pending: true, ..options };
+        let expected = self.counted(context, inputs, &all).await?.of("new");
+        let changed = self.counted(context, inputs, &changed).await?;
+        let (new, stale) = (changed.of("new"), changed.of("stale"));
+        let progress = (expected.units > 0).then(|| 1.0 - new.units as f64 / expected.units as f64);
+        Ok(SampleCounts {
+            new: new.rows,
+            stale: stale.rows,
+            orphaned: changed.of("orphaned").rows,
+            pending: changed.of("pending").rows,
+            up_to_date: expected.rows.saturating_sub(new.rows + stale.rows),
+            progress,
+        })
+    }
+
+    /// How many rows and distinct units an increment has of each kind, in one pass.
+    async fn counted(
+        &self,
+        context: &SessionContext,
+        inputs: &IncrementInputs,
+        options: &IncrementOptions,
+    ) -> Result<Counts> {
+        const ROWS: &str = "__metaxy_rows";
+        const UNITS: &str = "__metaxy_units";
+        let kind = || ident(INCREMENT);
+        let unit: Vec<Expr> =
+            std::iter::once(kind()).chain(inputs.plan.comparison_columns.iter().map(ident)).collect();
+        let whole = |expr: Expr| cast_to(expr, DataType::Int64);
+        let frame = self.frame(context, increment(inputs, options)?)?;
+        let counts = frame
+            .aggregate(unit, vec![count(lit(1)).alias(ROWS)])?
+            .aggregate(vec![kind()], vec![sum(ident(ROWS)).alias(ROWS), count(lit(1)).alias(UNITS)])?
+            .select(vec![kind(), whole(ident(ROWS)).alias(ROWS), whole(ident(UNITS)).alias(UNITS)])?;
+        let mut found = HashMap::new();
+        for batch in counts.collect().await? {
+            let kinds = cast(batch.column(0), &DataType::Utf8).map_err(DataFusionError::from)?;
+            let [rows, units] = [1, 2].map(|i| batch.column(i).as_primitive::<Int64Type>().values());
+            for (i, kind) in kinds.as_string::<i32>().iter().enumerate() {
+                let count = Count { rows: rows[i].unsigned_abs(), units: units[i].unsigned_abs() };
+                found.insert(kind.unwrap_or_default().to_owned(), count);
+            }
+        }
+        Ok(Counts(found))
+    }
+}
+
+/// Counts by the kind of a sample.
+struct Counts(HashMap<String, Count>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    rows: u64,
+    units: u64,
+}
+
+impl Counts {
+    fn of(&self, kind: &str) -> Count {
+        self.0.get(kind).copied().unwrap_or_default()
+    }
+}
