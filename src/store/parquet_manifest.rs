@@ -9,7 +9,7 @@
 
 use chrono::{DateTime, Utc};
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, path};
+use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
 
 use super::parquet_folder::{Files, ParquetFolder, STAGING};
@@ -54,12 +54,17 @@ pub(crate) struct Added {
 impl ParquetFolder {
     /// Where a file of the staging folder is.
     pub(crate) fn in_staging(&self, name: &str) -> Path {
-        self.path().clone().join(STAGING).join(path::PathPart::from(name))
+        self.below(&format!("{STAGING}/{name}"))
     }
 
     /// Where a data file is.
     pub(crate) fn at(&self, name: &str) -> Path {
-        self.path().clone().join(path::PathPart::from(name))
+        self.below(name)
+    }
+
+    /// The names come from listings: nothing in them is to be escaped once more.
+    fn below(&self, name: &str) -> Path {
+        Path::parse(format!("{}/{name}", self.path())).unwrap_or_else(|_| self.path().clone().join(name))
     }
 
     /// Finishes what the folder's latest manifest has begun, which a crash may have cut short. With `for_good` nothing may

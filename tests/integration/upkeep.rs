@@ -528,3 +528,29 @@ fn progress_is_told_and_memory_is_limited() {
         }
     });
 }
+
+#[test]
+fn on_the_command_line() {
+    run(async {
+        let project = Project::new(RAW);
+        let session = project.session().await;
+        for id in ["a", "b", "a"] {
+            query(&session, &insert(id)).await;
+        }
+        let csv = |args: &[&str]| project.cli().args(["--format", "csv", "-q"]).args(args).run().ok();
+        let dry = csv(&["optimize", "video", "--fold-older-than", "0", "--dry-run"]);
+        assert!(dry.lines().any(|line| line.starts_with("video,3,,") && line.ends_with(",,1")), "{dry}");
+        let done = csv(&["optimize", "--file-size", "64MB", "--full"]);
+        assert!(done.lines().any(|line| line.starts_with("video,3,1,") && line.ends_with(",0")), "{done}");
+        assert_eq!(csv(&["vacuum"]), "feature,file,bytes\n");
+        let gone = csv(&["vacuum", "video", "--retain", "0", "--allow-short-retention"]);
+        assert_eq!(gone.lines().count(), 4, "{gone}");
+        let refused = project.cli().args(["vacuum", "--retain", "1h"]).run().failed();
+        assert!(refused.contains("after 1 hour a reader"), "{refused}");
+        for wrong in [["optimize", "--fold-older-than", "soon"], ["optimize", "--file-size", "0"]] {
+            assert_eq!(project.cli().args(wrong).run().code, Some(2), "{wrong:?}");
+        }
+        let unknown = project.cli().args(["optimize", "vidoe"]).run().failed();
+        assert!(unknown.contains("unknown feature vidoe"), "{unknown}");
+    });
+}
