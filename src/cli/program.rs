@@ -96,8 +96,7 @@ impl Program {
         let session = self.session().await?;
         for file in files {
             let text = Source::read(Input::File(file.clone()))?.text;
-            let failed =
-                |error| MetaxyError::File { file: file.clone(), reason: report::describe(&error) };
+            let failed = |error| MetaxyError::File { file: file.clone(), reason: report::describe(&error) };
             for statement in session.parse(&text).map_err(failed)? {
                 let frame = session.execute(statement).await.map_err(failed)?;
                 frame.collect().await.map_err(|error| failed(error.into()))?;

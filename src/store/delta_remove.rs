@@ -16,7 +16,7 @@ use super::delta_replace::{Needs, Replaced};
 use super::delta_stage::{FileSize, Stage};
 use super::remove::{by_file, remaining, removed_meanwhile};
 use super::row_order::MOST_FILES;
-use super::snapshot::{RewriteOutcome, Replacement, Rewrite, TablePart};
+use super::snapshot::{Replacement, Rewrite, RewriteOutcome, TablePart};
 use super::stamp::{later_than, read_back};
 use super::{Append, TableSnapshot, WriteTime, times};
 use crate::error::{MetaxyError, Result};
@@ -84,7 +84,8 @@ impl DeltaSnapshot {
         (ids, file_size, drops_rows): (&[String], u64, bool),
         replaced: &mut Replaced,
     ) -> Result<()> {
-        let Some(last) = files.last() else { return Ok(()) };
+        let (Some(first), Some(last)) = (files.first(), files.last()) else { return Ok(()) };
+        replaced.spans.push((first.modification_time(), last.modification_time()));
         replaced.removes.extend(files.iter().map(|file| file.remove_action(drops_rows)));
         let before = || self.store.location.check_writable(&self.feature);
         let store = self.table.log_store().object_store(None);

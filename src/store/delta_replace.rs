@@ -30,6 +30,8 @@ pub(super) struct Replaced {
     pub adds: Vec<Add>,
     pub stages: Vec<Stage>,
     pub appended: Option<Stage>,
+    /// Spans of modification times within which rows move to others: no other file may get in between.
+    pub spans: Vec<(i64, i64)>,
 }
 
 /// What a log names a file by: its path, and which of its rows are deleted.
@@ -57,18 +59,26 @@ impl Replaced {
             let state = table.snapshot().map_err(|e| fail(&e))?;
             Ok(state.log_data().iter().map(|file| identity_of(&file)).collect())
         };
+        let before = files(&snapshot.table)?;
         let needed: HashSet<Identity> = match needs {
-            Needs::AllFiles => files(&snapshot.table)?,
+            Needs::AllFiles => before.clone(),
             _ => {
                 self.removes.iter().map(|file| identity(&file.path, file.deletion_vector.as_ref())).collect()
             }
+        };
+        // A clock may be behind that of others.
+        let is_between = |file: &LogicalFileView| {
+            let time = file.modification_time();
+            self.spans.iter().any(|(a, b)| (*a..=*b).contains(&time)) && !before.contains(&identity_of(file))
         };
         for _ in 0..ATTEMPTS {
             let Some(table) = snapshot.store.load(&snapshot.feature).await? else {
                 return Err(lost());
             };
             let changed = needs == Needs::Unchanged && table.version() != snapshot.table.version();
-            if changed || !needed.is_subset(&files(&table)?) {
+            let state = table.snapshot().map_err(|e| fail(&e))?;
+            let between = state.log_data().iter().any(|file| is_between(&file));
+            if changed || between || !needed.is_subset(&files(&table)?) {
                 return Err(lost());
             }
             let appended = self.appended.iter().flat_map(|stage| stage.files().iter().cloned());
@@ -76,7 +86,6 @@ impl Replaced {
             // By this file the commit is recognised.
             let added = adds.first().map(|add| add.path.clone());
             let removes = self.removes.iter().cloned().map(Action::Remove);
-            let state = table.snapshot().map_err(|e| fail(&e))?;
             let outcome = CommitBuilder::from(CommitProperties::default().with_max_retries(0))
                 .with_actions(removes.chain(adds.into_iter().map(Action::Add)).collect())
                 .build(Some(state), table.log_store(), operation.clone())

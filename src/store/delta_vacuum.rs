@@ -42,12 +42,9 @@ pub(super) async fn vacuum(
         if hidden || !file.name().ends_with(".parquet") {
             return abandoned && file.is_leftover();
         }
-        if named.removed.contains(file.name()) {
-            file.modified < vacuum.before
-        } else {
-            abandoned
-        }
-        &&!named.kept.contains(file.name())
+        let is_old =
+            if named.removed.contains(file.name()) { file.modified < vacuum.before } else { abandoned };
+        is_old && !named.kept.contains(file.name())
     };
     let mut gone = Vec::new();
     for file in files.iter().filter(goes) {

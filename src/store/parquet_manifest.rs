@@ -8,8 +8,8 @@
 //! greatest number means anything: before the next one appears, the one before it is settled.
 
 use chrono::{DateTime, Utc};
-use object_store::path::Path;
 use object_store::ObjectStoreExt;
+use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::parquet_folder::{Files, ParquetFolder, STAGING};
@@ -92,9 +92,8 @@ impl ParquetFolder {
     }
 
     async fn publish_staged(&self, added: &Added) -> Result<()> {
-        let outcome =
-            self.objects.store.copy_if_not_exists(&self.in_staging(&added.staged), &self.at(&added.name));
-        match outcome.await {
+        let (staged, place) = (self.in_staging(&added.staged), self.at(&added.name));
+        match self.objects.store.copy_if_not_exists(&staged, &place).await {
             Ok(())
             | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.error(&added.name, &error.to_string())),

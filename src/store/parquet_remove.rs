@@ -15,7 +15,7 @@ use super::parquet_rewrite::{Needs, Rewriting, Rewritten};
 use super::parquet_scan::ParquetRows;
 use super::remove::{by_file, remaining, removed_meanwhile};
 use super::row_order::MOST_FILES;
-use super::snapshot::{RewriteOutcome, Replacement, Rewrite, TablePart};
+use super::snapshot::{Replacement, Rewrite, RewriteOutcome, TablePart};
 use super::stamp::{later_than, read_back};
 use super::{Append, TableSnapshot, WriteTime};
 use crate::error::{MetaxyError, Result};
@@ -128,6 +128,7 @@ async fn write_anew<'a>(
 ) -> Result<()> {
     let Replacement { schema, mut rows, .. } = replacement;
     let Some((last, first)) = places.split_last() else { return Ok(()) };
+    files.mixes(first.first().unwrap_or(last), last);
     let mut first = first.iter();
     let mut place = first.next();
     files.begin(&schema, KEPT, Some(place.unwrap_or(last)), true).await?;

@@ -20,7 +20,7 @@ use crate::columns::ROW_ORDER;
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
 use crate::store::row_order::{file_and_position, first_of_file};
-use crate::store::snapshot::{RewriteOutcome, Replacement, Rewrite, TablePart};
+use crate::store::snapshot::{Replacement, Rewrite, RewriteOutcome, TablePart};
 use crate::store::transfer::stored_rows;
 use crate::store::unfiltered::Unfiltered;
 use crate::store::{Store, TableSnapshot, WriteScope};

@@ -15,7 +15,8 @@ use datafusion_metaxy::config::{StoreConfig, StoreKind, VersioningEngine};
 use datafusion_metaxy::error::{MetaxyError, Result};
 use datafusion_metaxy::model::{FeatureDefinition, FeatureKey, Origin};
 use datafusion_metaxy::store::{
-    Append, DeltaStore, MemoryStore, MetadataStore, OptimizeOptions, ParquetStore, Store, WriteOptions, WriteTime,
+    Append, DeltaStore, MemoryStore, MetadataStore, OptimizeOptions, ParquetStore, Store, WriteOptions,
+    WriteTime,
 };
 use datafusion_metaxy::update::{IncrementOptions, Shard};
 use futures::StreamExt;
