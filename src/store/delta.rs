@@ -15,7 +15,9 @@ use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use super::delta_remove::DeltaSnapshot;
 use super::location::Location;
 use super::row_order::{FILE_COLUMN, FileRanks, RowOrderExec, in_order};
-use super::{Append, MetadataStore, RecordedSettings, StoredTable, TableSnapshot, TableState};
+use super::{
+    Append, MetadataStore, RecordedSettings, StoredTable, TableSnapshot, TableState, Vacuum, VacuumedFile,
+};
 use crate::columns::{PROVENANCE, ROW_ORDER};
 use crate::config::StoreConfig;
 use crate::error::{MetaxyError, Result};
@@ -117,6 +119,10 @@ impl MetadataStore for DeltaStore {
         Ok(DeltaSnapshot::open(self, feature).await?.map(|snapshot| Arc::new(snapshot) as _))
     }
 
+    async fn vacuum(&self, feature: &FeatureKey, vacuum: &Vacuum) -> Result<Vec<VacuumedFile>> {
+        super::delta_vacuum::vacuum(self, feature, vacuum).await
+    }
+
     async fn append(&self, feature: &FeatureKey, rows: Append) -> Result<u64> {
         super::delta_commit::append(self, feature, rows).await
     }
@@ -135,6 +141,8 @@ pub(crate) struct DeltaRows {
     schema: SchemaRef,
     /// Whether scans read the version that was opened instead of the latest one.
     pinned: bool,
+    /// The paths of the files to read, in their order, instead of all.
+    files: Option<Vec<String>>,
 }
 
 impl DeltaRows {
@@ -142,12 +150,17 @@ impl DeltaRows {
         let rows = table.table_provider().await?;
         let mut fields: Vec<_> = rows.schema().fields().iter().cloned().collect();
         fields.push(Arc::new(Field::new(ROW_ORDER, DataType::UInt64, false)));
-        Ok(Self { table, schema: Arc::new(Schema::new(fields)), pinned: false })
+        Ok(Self { table, schema: Arc::new(Schema::new(fields)), pinned: false, files: None })
     }
 
     /// These rows as they were when the table was opened.
     pub(crate) fn pinned(self) -> Self {
         Self { pinned: true, ..self }
+    }
+
+    /// The rows of these files only; the first one gets the lowest numbers.
+    pub(crate) fn of_files(self, paths: Vec<String>) -> Self {
+        Self { files: Some(paths), ..self }
     }
 }
 
@@ -189,6 +202,9 @@ impl TableProvider for DeltaRows {
         if wants_order {
             builder = builder.with_file_column(FILE_COLUMN);
         }
+        if let Some(files) = &self.files {
+            builder = builder.with_file_paths(files.iter().cloned());
+        }
         let rows = builder.await?;
         let current = rows.schema();
         let mut indices = projection
@@ -202,7 +218,11 @@ impl TableProvider for DeltaRows {
         }
         indices.push(current.index_of(FILE_COLUMN)?);
         let scan = rows.scan(state, Some(&indices), &filters, None).await?;
-        let ranks = file_ranks(&table)?;
+        let paths = match &self.files {
+            Some(paths) => paths.clone(),
+            None => ranked_files(&table)?.iter().map(|file| file.path().into_owned()).collect(),
+        };
+        let ranks = file_ranks(&table, &paths);
         let numbered = RowOrderExec::try_new(scan, ranks, state.config_options())?;
         in_order(Arc::new(numbered), projection, order)
     }
@@ -226,9 +246,8 @@ pub(crate) fn ranked_files(table: &DeltaTable) -> DataFusionResult<Vec<LogicalFi
     Ok(files)
 }
 
-/// Ranks of the files, under the names that the scan reports.
-fn file_ranks(table: &DeltaTable) -> DataFusionResult<FileRanks> {
+/// Ranks of the files at these paths, under the names that the scan reports.
+fn file_ranks(table: &DeltaTable, paths: &[String]) -> FileRanks {
     let root = table.table_url().as_str().trim_end_matches('/').to_owned();
-    let files = ranked_files(table)?;
-    Ok(files.iter().zip(0..).map(|(file, rank)| (format!("{root}/{}", file.path()), rank)).collect())
+    paths.iter().zip(0..).map(|(path, rank)| (format!("{root}/{path}"), rank)).collect()
 }

@@ -1,22 +1,22 @@
-//! Removing rows of a Delta table for good: each file that holds some is replaced by one without them.
+//! A Delta table at one version: removing rows of it for good, and writing its files anew.
 
-use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
 use deltalake::DeltaTable;
-use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
-use deltalake::kernel::{Action, Remove};
+use deltalake::kernel::LogicalFileView;
 use deltalake::protocol::DeltaOperation;
 use serde_json::Value;
 
 use super::delta::{DeltaRows, DeltaStore, ranked_files};
-use super::delta_commit::ATTEMPTS;
-use super::delta_stage::Stage;
+use super::delta_replace::{Needs, Replaced};
+use super::delta_stage::{FileSize, Stage};
 use super::remove::{by_file, remaining, removed_meanwhile};
 use super::row_order::MOST_FILES;
+use super::snapshot::{Replacement, Rewrite, RewriteOutcome, TablePart};
 use super::stamp::{later_than, read_back};
 use super::{Append, TableSnapshot, WriteTime, times};
 use crate::error::{MetaxyError, Result};
@@ -25,9 +25,9 @@ use crate::model::FeatureKey;
 /// A Delta table at one version.
 #[derive(Debug)]
 pub(crate) struct DeltaSnapshot {
-    store: DeltaStore,
-    feature: FeatureKey,
-    table: DeltaTable,
+    pub(super) store: DeltaStore,
+    pub(super) feature: FeatureKey,
+    pub(super) table: DeltaTable,
     rows: Arc<DeltaRows>,
 }
 
@@ -44,7 +44,7 @@ impl DeltaSnapshot {
     async fn stage(&self, rows: &[u64], replaced: &mut Replaced) -> Result<()> {
         let files = ranked_files(&self.table)?;
         if files.len() as u64 > MOST_FILES {
-            return Err(self.refused("it has too many files to delete from; compact it first"));
+            return Err(self.refused("it has too many files to delete from; optimize it first"));
         }
         let files_of_table = self.table.log_store().object_store(None);
         for (rank, gone) in by_file(rows) {
@@ -53,7 +53,7 @@ impl DeltaSnapshot {
             };
             if file.deletion_vector_descriptor().is_some() {
                 return Err(
-                    self.refused("it has deletion vectors, which can't be rewritten; compact it first")
+                    self.refused("it has deletion vectors, which can't be rewritten; optimize it first")
                 );
             }
             let removed = file.remove_action(true);
@@ -61,11 +61,10 @@ impl DeltaSnapshot {
             replaced.removes.push(removed);
             let rows = read_back(Arc::clone(&files_of_table), file.object_store_path()).await?;
             let Some((schema, rows)) = remaining(rows, gone).await? else { continue };
-            let time = (WriteTime::Kept, DateTime::<Utc>::MIN_UTC);
             let columns = columns_with_statistics(file.stats().as_deref());
             let before = || self.store.location.check_writable(&self.feature);
             let stage =
-                Stage::write(Arc::clone(&files_of_table), schema, columns, time, rows, &before).await?;
+                Stage::write(Arc::clone(&files_of_table), schema, columns, KEPT, rows, &before).await?;
             replaced.adds.extend(stage.files().iter().cloned().map(|mut new| {
                 // Rows of the same time are told apart by it.
                 new.modification_time = modified;
@@ -77,54 +76,33 @@ impl DeltaSnapshot {
         Ok(())
     }
 
-    async fn commit(&self, replaced: &mut Replaced) -> Result<()> {
-        let fail = |error: &_| self.store.error(&self.feature, error);
-        let removed: HashSet<&str> = replaced.removes.iter().map(|file| file.path.as_str()).collect();
-        for _ in 0..ATTEMPTS {
-            let Some(table) = self.store.load(&self.feature).await? else {
-                return Err(removed_meanwhile(&self.feature));
-            };
-            let state = table.snapshot().map_err(|e| fail(&e))?;
-            let present = state.log_data().iter().filter(|f| removed.contains(f.path().as_ref())).count();
-            if present < removed.len() {
-                return Err(removed_meanwhile(&self.feature));
-            }
-            if replaced.appended.is_some() && table.version() != self.table.version() {
-                // What is appended was worked out from all rows there were.
-                return Err(removed_meanwhile(&self.feature));
-            }
-            let actions: Vec<Action> = replaced
-                .removes
-                .iter()
-                .cloned()
-                .map(Action::Remove)
-                .chain(replaced.adds.iter().cloned().map(Action::Add))
-                .chain(replaced.appended.iter().flat_map(|s| s.files().iter().cloned().map(Action::Add)))
-                .collect();
-            // By this file the commit is recognised.
-            let added = actions.iter().find_map(|action| match action {
-                Action::Add(add) => Some(add.path.clone()),
-                _ => None,
-            });
-            let outcome = CommitBuilder::from(CommitProperties::default().with_max_retries(0))
-                .with_actions(actions)
-                .build(Some(state), table.log_store(), DeltaOperation::Delete { predicate: None })
-                .await;
-            let Err(error) = outcome else { return Ok(()) };
-            // Did it get through all the same, did another writer win, or is it broken?
-            let Some(now) = self.store.load(&self.feature).await? else { return Err(fail(&error)) };
-            let files = now.snapshot().map_err(|e| fail(&e))?.log_data();
-            if added.is_some_and(|path| files.iter().any(|file| file.path() == path.as_str())) {
-                return Ok(());
-            }
-            if now.version() <= table.version() {
-                return Err(fail(&error));
-            }
-        }
-        Err(self.refused(&format!("other writers won {ATTEMPTS} commits in a row; try again")))
+    /// Writes the rows of a replacement; an error leaves nothing behind.
+    async fn stage_anew(
+        &self,
+        files: &[LogicalFileView],
+        replacement: Replacement,
+        (ids, file_size, drops_rows): (&[String], u64, bool),
+        replaced: &mut Replaced,
+    ) -> Result<()> {
+        let (Some(first), Some(last)) = (files.first(), files.last()) else { return Ok(()) };
+        replaced.spans.push((first.modification_time(), last.modification_time()));
+        replaced.removes.extend(files.iter().map(|file| file.remove_action(drops_rows)));
+        let before = || self.store.location.check_writable(&self.feature);
+        let store = self.table.log_store().object_store(None);
+        let Replacement { schema, rows, .. } = replacement;
+        let size = FileSize::clustered(file_size);
+        let stage = Stage::write_files(store, schema, ids.to_vec(), KEPT, rows, &before, size).await?;
+        replaced.adds.extend(stage.files().iter().cloned().map(|mut new| {
+            // Its rows stay between those of the neighbours. Among several new files the names decide, which are in order.
+            new.modification_time = last.modification_time();
+            new.data_change = drops_rows;
+            new
+        }));
+        replaced.stages.push(stage);
+        Ok(())
     }
 
-    fn refused(&self, reason: &str) -> MetaxyError {
+    pub(super) fn refused(&self, reason: &str) -> MetaxyError {
         MetaxyError::Store {
             store: self.store.location.store().to_owned(),
             reason: format!("{}: {reason}", self.store.location.table_path(&self.feature)),
@@ -132,14 +110,8 @@ impl DeltaSnapshot {
     }
 }
 
-/// What a delete puts in the place of files.
-#[derive(Default)]
-struct Replaced {
-    removes: Vec<Remove>,
-    adds: Vec<deltalake::kernel::Add>,
-    stages: Vec<Stage>,
-    appended: Option<Stage>,
-}
+/// Rows that are written again keep their times.
+const KEPT: (WriteTime, DateTime<Utc>) = (WriteTime::Kept, DateTime::<Utc>::MIN_UTC);
 
 #[async_trait]
 impl TableSnapshot for DeltaSnapshot {
@@ -159,16 +131,93 @@ impl TableSnapshot for DeltaSnapshot {
                 Err(error) => outcome = Err(error),
             }
         }
+        // What is appended was worked out from all rows there were.
+        let needs = if replaced.appended.is_some() { Needs::Unchanged } else { Needs::Replaced };
         if outcome.is_ok() {
-            outcome = self.commit(&mut replaced).await;
+            let operation = DeltaOperation::Delete { predicate: None };
+            let lost = || removed_meanwhile(&self.feature);
+            outcome = replaced.commit(self, needs, operation, &lost).await;
         }
         if let Err(error) = outcome {
-            for stage in replaced.stages.into_iter().chain(replaced.appended) {
-                stage.discard().await;
-            }
+            replaced.discard().await;
             return Err(error);
         }
         Ok(rows.len() as u64)
+    }
+
+    /// Files of one modification time are one part: new files could not be put between them.
+    fn parts(&self) -> Result<Vec<TablePart>> {
+        let state = self.table.snapshot().map_err(|error| self.store.error(&self.feature, &error))?;
+        if let Some(column) = state.metadata().partition_columns().first() {
+            return Err(self.refused(&format!(
+                "it is partitioned by {column:?}; optimize it with the program that has made it"
+            )));
+        }
+        let files = ranked_files(&self.table)?;
+        let mut parts: Vec<TablePart> = Vec::new();
+        for (rank, file) in files.iter().enumerate() {
+            let bytes = u64::try_from(file.size()).unwrap_or_default();
+            let is_same = rank > 0 && files[rank - 1].modification_time() == file.modification_time();
+            match parts.last_mut() {
+                Some(part) if is_same => {
+                    part.files.end = rank + 1;
+                    part.bytes += bytes;
+                }
+                _ => parts.push(TablePart { files: rank..rank + 1, bytes }),
+            }
+        }
+        Ok(parts)
+    }
+
+    async fn rows_of(&self, parts: Range<usize>) -> Result<Arc<dyn TableProvider>> {
+        let files = self.files_of(parts)?;
+        let rows = DeltaRows::try_new(self.table.clone()).await?.pinned();
+        Ok(Arc::new(rows.of_files(files.iter().map(|file| file.path().into_owned()).collect())))
+    }
+
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<RewriteOutcome> {
+        let Rewrite { replacements, file_size, id_columns, drops_rows } = rewrite;
+        let mut replaced = Replaced::default();
+        let mut outcome = Ok(());
+        for replacement in replacements {
+            let files = self.files_of(replacement.parts.clone())?;
+            let how = (id_columns.as_slice(), file_size, drops_rows);
+            outcome = self.stage_anew(&files, replacement, how, &mut replaced).await;
+            if outcome.is_err() {
+                break;
+            }
+        }
+        let written = RewriteOutcome {
+            files: replaced.adds.len() as u64,
+            bytes: replaced.adds.iter().filter_map(|add| u64::try_from(add.size).ok()).sum(),
+        };
+        let needs = if drops_rows { Needs::AllFiles } else { Needs::Replaced };
+        if outcome.is_ok() {
+            let target_size = i64::try_from(file_size).unwrap_or(i64::MAX);
+            let operation = DeltaOperation::Optimize { predicate: None, target_size };
+            let lost = || MetaxyError::Changed { feature: self.feature.to_string() };
+            outcome = replaced.commit(self, needs, operation, &lost).await;
+        }
+        match outcome {
+            Ok(()) => Ok(written),
+            Err(error) => {
+                replaced.discard().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl DeltaSnapshot {
+    /// The files of these parts, in the order of their rows.
+    fn files_of(&self, parts: Range<usize>) -> Result<Vec<LogicalFileView>> {
+        let all = self.parts()?;
+        let (Some(first), Some(last)) = (all.get(parts.start), all.get(..parts.end).and_then(<[_]>::last))
+        else {
+            return Err(self.refused("it has fewer files than that"));
+        };
+        let ranks = first.files.start..last.files.end;
+        Ok(ranked_files(&self.table)?.drain(ranks).collect())
     }
 }
 

@@ -23,10 +23,29 @@ use super::stamp::{read_back, stamped};
 use crate::columns::SYSTEM_COLUMNS;
 use crate::error::Result;
 
-/// A file is closed when it has about this many bytes.
-const FILE_SIZE: Option<NonZeroU64> = NonZeroU64::new(512 * 1024 * 1024);
+/// Rows of a row group of a file that is clustered: few enough for statistics to leave out most of it.
+const GROUP_ROWS: usize = 128 * 1024;
 /// User columns that get statistics besides the ids; Delta's own default is 32 columns in all.
 const USER_STATISTICS: usize = 24;
+
+/// How large files get.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FileSize {
+    /// A file is closed when it has about this many bytes.
+    bytes: Option<NonZeroU64>,
+    /// A row group is closed when it has this many rows; `None` is the writer's own limit.
+    group_rows: Option<usize>,
+}
+
+impl FileSize {
+    /// For rows as they come.
+    const WRITTEN: Self = Self { bytes: NonZeroU64::new(512 * 1024 * 1024), group_rows: None };
+
+    /// For rows that are sorted by their ids.
+    pub(crate) fn clustered(bytes: u64) -> Self {
+        Self { bytes: NonZeroU64::new(bytes), group_rows: Some(GROUP_ROWS) }
+    }
+}
 
 /// Files in the table's folder that no log entry names yet.
 pub(crate) struct Stage {
@@ -37,6 +56,7 @@ pub(crate) struct Stage {
     rows: u64,
     time: DateTime<Utc>,
     column: WriteTime,
+    size: FileSize,
 }
 
 impl Stage {
@@ -45,11 +65,24 @@ impl Stage {
         store: Arc<dyn ObjectStore>,
         schema: SchemaRef,
         id_columns: Vec<String>,
+        time: (WriteTime, DateTime<Utc>),
+        rows: BoxStream<'static, Result<RecordBatch>>,
+        before: &(dyn Fn() -> Result<()> + Sync),
+    ) -> Result<Self> {
+        Self::write_files(store, schema, id_columns, time, rows, before, FileSize::WRITTEN).await
+    }
+
+    /// As [`write`](Self::write), with files of another size; their names are in the order of the rows.
+    pub(crate) async fn write_files(
+        store: Arc<dyn ObjectStore>,
+        schema: SchemaRef,
+        id_columns: Vec<String>,
         (column, time): (WriteTime, DateTime<Utc>),
         mut rows: BoxStream<'static, Result<RecordBatch>>,
         before: &(dyn Fn() -> Result<()> + Sync),
+        size: FileSize,
     ) -> Result<Self> {
-        let mut stage = Self { store, schema, id_columns, files: Vec::new(), rows: 0, time, column };
+        let mut stage = Self { store, schema, id_columns, files: Vec::new(), rows: 0, time, column, size };
         let mut writer: Option<DeltaWriter> = None;
         loop {
             let written = match rows.next().await {
@@ -129,13 +162,17 @@ impl Stage {
     }
 
     fn writer(&self) -> DeltaWriter {
-        let properties =
-            WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+        let mut properties =
+            WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+        if self.size.group_rows.is_some() {
+            properties = properties.set_max_row_group_row_count(self.size.group_rows);
+        }
+        let properties = properties.build();
         let config = WriterConfig::new(
             Arc::clone(&self.schema),
             Vec::new(),
             Some(properties),
-            FILE_SIZE,
+            self.size.bytes,
             None,
             DataSkippingNumIndexedCols::NumColumns(0),
             // The writer parses these names as SQL.

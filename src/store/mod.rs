@@ -7,8 +7,10 @@ mod delete;
 mod delta;
 mod delta_commit;
 mod delta_remove;
+mod delta_replace;
 mod delta_schema;
 mod delta_stage;
+mod delta_vacuum;
 mod external;
 mod fallback;
 mod handle;
@@ -23,9 +25,12 @@ mod parquet_commit;
 mod parquet_damage;
 mod parquet_folder;
 mod parquet_footer;
+mod parquet_manifest;
 mod parquet_remove;
+mod parquet_rewrite;
 mod parquet_scan;
 mod parquet_stage;
+mod parquet_vacuum;
 mod past;
 mod prepare;
 mod project;
@@ -41,6 +46,8 @@ mod system;
 mod table;
 mod times;
 mod transfer;
+mod unfiltered;
+mod upkeep;
 mod versions;
 mod view;
 mod warnings;
@@ -75,12 +82,16 @@ pub use parquet::ParquetStore;
 pub use project::WriteScope;
 pub use read::{FeatureVersions, ReadOptions};
 pub use resolution::ParentResolution;
-pub use snapshot::TableSnapshot;
+pub use snapshot::{Replacement, Rewrite, RewriteOutcome, TablePart, TableSnapshot};
 pub use status::{FeatureStatus, SampleCounts};
 pub(crate) use system::SystemTable;
 pub use system::{Event, EventType, Payload, ProjectVersion, PushOptions, PushReport};
 pub use table::FeatureTable;
 pub use transfer::{CopiedFeature, CopyOptions, CopyProgress, OnProgress};
+pub use upkeep::{
+    OnOptimizeProgress, OptimizeOptions, OptimizeProgress, OptimizedFeature, Vacuum, VacuumOptions,
+    VacuumedFeature, VacuumedFile, parse_bytes, parse_duration,
+};
 pub use warnings::Warnings;
 pub(crate) use write::session_key;
 pub use write::{WriteOptions, WriteReport};
@@ -138,6 +149,15 @@ pub trait MetadataStore: Debug + Send + Sync {
             "feature {feature}: {} can't remove rows; delete them softly, without history",
             self.format()
         )))
+    }
+
+    /// Removes files of a feature's table that nothing refers to any more, and says which; none, as by default, where there
+    /// are no files.
+    ///
+    /// # Errors
+    /// When the table can't be read or written, or asks to keep its files for longer.
+    async fn vacuum(&self, _feature: &FeatureKey, _vacuum: &Vacuum) -> Result<Vec<VacuumedFile>> {
+        Ok(Vec::new())
     }
 }
 

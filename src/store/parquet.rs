@@ -13,7 +13,7 @@ use super::location::Location;
 use super::parquet_folder::{Objects, ParquetFolder};
 use super::parquet_remove::ParquetSnapshot;
 use super::parquet_scan::ParquetRows;
-use super::{Append, MetadataStore, StoredTable, TableSnapshot, TableState};
+use super::{Append, MetadataStore, StoredTable, TableSnapshot, TableState, Vacuum, VacuumedFile};
 use crate::config::StoreConfig;
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
@@ -97,6 +97,10 @@ impl MetadataStore for ParquetStore {
 
     async fn snapshot(&self, feature: &FeatureKey) -> Result<Option<Arc<dyn TableSnapshot>>> {
         Ok(ParquetSnapshot::open(self, feature).await?.map(|snapshot| Arc::new(snapshot) as _))
+    }
+
+    async fn vacuum(&self, feature: &FeatureKey, vacuum: &Vacuum) -> Result<Vec<VacuumedFile>> {
+        super::parquet_vacuum::vacuum(self, feature, vacuum).await
     }
 
     async fn append(&self, feature: &FeatureKey, rows: Append) -> Result<u64> {

@@ -21,9 +21,9 @@ use crate::hash::HashSettings;
 use crate::model::FeatureKey;
 
 /// How often a number is tried against other writers before giving up.
-const ATTEMPTS: u32 = 100;
+pub(crate) const ATTEMPTS: u32 = 100;
 /// Longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// A staged file that nobody has touched for so long has lost its writer.
 const ABANDONED: Duration = Duration::from_hours(24);
 
@@ -32,7 +32,10 @@ pub(crate) async fn append(store: &ParquetStore, feature: &FeatureKey, rows: App
     let outcome = stage_and_publish(store, feature, rows).await;
     let table = store.location.table_path(feature);
     let staging = format!("{table}/{STAGING}");
-    store.location.sweep(&staging, ABANDONED);
+    if outcome.is_ok() {
+        // Only now: what a replacement of files has staged has its name.
+        store.location.sweep(&staging, ABANDONED);
+    }
     store.location.tidy(&staging);
     if outcome.is_err() {
         store.location.tidy(&table);
@@ -44,7 +47,7 @@ async fn stage_and_publish(store: &ParquetStore, feature: &FeatureKey, rows: App
     let Append { schema, rows, settings, write_key, time: column, only_at, .. } = rows;
     let folder = store.folder(feature)?;
     let files = folder.files().await?;
-    folder.remove_superseded(&files).await;
+    folder.settle(&files, false).await?;
     if files.has_key(write_key.as_deref()) {
         return Ok(0);
     }
@@ -135,7 +138,7 @@ impl Commit<'_> {
 }
 
 /// The greatest time of the folder, read from the data where footers do not tell.
-async fn latest_time(folder: &ParquetFolder, files: &Files) -> Result<Option<i64>> {
+pub(crate) async fn latest_time(folder: &ParquetFolder, files: &Files) -> Result<Option<i64>> {
     match files.latest_time() {
         (latest, true) => Ok(latest),
         (_, false) => read_latest(Arc::new(ParquetRows::new(folder.clone(), files.schema()))).await,

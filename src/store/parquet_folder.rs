@@ -4,11 +4,15 @@
 //! a/b/c.parquet/
 //!     _metaxy.json                    hash settings, made before the first file and never changed
 //!     00000000000000000001.parquet    one file per write; a writer takes the next free number
-//!     00000000000000000002.metaxy-1.parquet    the second file after rows were deleted from it
+//!     00000000000000000002.metaxy-1.parquet    a file that has taken the place of the second one
 //!     _staging/                       files that are being written
 //! ```
+//!
+//! A hard delete or a compaction replaces several files at once; how, stands in
+//! [`parquet_manifest`](super::parquet_manifest).
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
@@ -24,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::delta_schema::merge;
 use super::parquet_footer::Footer;
+use super::parquet_manifest::{Added, Manifest, Place};
 use super::{RecordedSettings, TableState};
 use crate::error::{MetaxyError, Result, one_line};
 use crate::hash::HashSettings;
@@ -34,10 +39,10 @@ const SETTINGS: &str = "_metaxy.json";
 pub(crate) const STAGING: &str = "_staging";
 /// Digits of a file's number.
 const DIGITS: usize = 20;
-/// Between a file's name and the number of deletes that it has been through.
+/// Between a file's name and how often others have taken its place.
 const GENERATION: &str = ".metaxy-";
-/// How often files are listed again because one of them has gone since.
-const LISTINGS: usize = 20;
+/// How often files are listed again because one of them has come or gone since.
+const LISTINGS: usize = 50;
 /// How many footers are read at the same time.
 const AT_ONCE: usize = 16;
 /// Bytes at the end of a file that are fetched at first, to have the footer in one request.
@@ -87,9 +92,14 @@ impl ParquetFolder {
         Self { store_name: store_name.to_owned(), table, objects, path }
     }
 
+    /// Where the folder is in the object store.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A new name for a file that is being written.
     pub(crate) fn staged(&self) -> Path {
-        self.path.clone().join(STAGING).join(format!("{}.parquet", uuid::Uuid::new_v4()))
+        self.in_staging(&format!("{}.parquet", uuid::Uuid::new_v4()))
     }
 
     /// An error about a file of the folder, or about the folder itself if `file` is empty.
@@ -101,18 +111,78 @@ impl ParquetFolder {
 
     /// Lists the data files and reads their footers, as far as they are not known yet.
     pub(crate) async fn files(&self) -> Result<Files> {
+        let mut before = Listing::default();
         for _ in 0..LISTINGS {
             let (listed, superseded) = self.list().await?;
             let footers = futures::stream::iter(listed.iter().cloned());
             let read = footers.map(|meta| self.data_file(meta)).buffered(AT_ONCE).try_collect().await;
             match read {
-                Ok(files) => return self.with_schema(files, superseded),
-                // A delete that has just put another file in the place of one of these?
+                Ok(files) => {
+                    if let Some(view) = self.consistent(files, superseded, &mut before).await? {
+                        return self.with_schema(view);
+                    }
+                }
+                // Has another file just taken the place of one of these?
                 Err(error) if !self.is_any_gone(&listed).await => return Err(error),
                 Err(_) => {}
             }
         }
+        if let Some(missing) = before.missing {
+            return Err(self.error(&missing, "the file is missing; put a copy in its place"));
+        }
         Err(self.error("", &format!("its files changed {LISTINGS} times while they were listed; try again")))
+    }
+
+    /// The files as they were at one moment of the listing; `None` if they have to be listed again.
+    ///
+    /// A listing is no snapshot: it may show one part of a replacement and not the other. So it counts only if nothing
+    /// has appeared after its last number, and if the manifest in it is not younger than the listing itself: the one
+    /// before that could then have been settled in the middle of it.
+    async fn consistent(
+        &self,
+        mut files: Vec<DataFile>,
+        superseded: Vec<Path>,
+        before: &mut Listing,
+    ) -> Result<Option<View>> {
+        before.missing = None;
+        let decides = |file: &&DataFile| file.manifest.is_some() && file.number().is_some();
+        let latest = files.iter().filter(decides).max_by_key(|file| file.number());
+        let (number, manifest) = match latest {
+            Some(file) => (file.number(), file.manifest.clone().unwrap_or_default()),
+            None => (None, Manifest::default()),
+        };
+        if std::mem::replace(&mut before.manifest, number) != number && number.is_some() {
+            return Ok(None);
+        }
+        if !files.is_empty()
+            && let Some(next) = next_number(&files)
+            && !self.is_gone(&self.at(&numbered(next))).await
+        {
+            return Ok(None);
+        }
+        let mut view = View { superseded, added: manifest.added, ..View::default() };
+        for added in &view.added {
+            if files.iter().any(|file| file.name == added.name) {
+                continue;
+            }
+            let staged = match self.objects.store.head(&self.in_staging(&added.staged)).await {
+                Ok(staged) => staged,
+                // It has its name by now, or is lost.
+                Err(object_store::Error::NotFound { .. }) => {
+                    before.missing = Some(added.name.clone());
+                    return Ok(None);
+                }
+                Err(error) => return Err(self.error(&added.name, &error.to_string())),
+            };
+            files.push(self.data_file(staged).await?.named(&added.name));
+            view.unsettled.push(added.clone());
+        }
+        let (gone, mut files): (Vec<DataFile>, Vec<DataFile>) =
+            files.into_iter().partition(|file| manifest.replaced.contains(&file.name));
+        view.superseded.extend(gone.into_iter().map(|file| file.meta.location));
+        files.sort_by(|a, b| a.place.cmp(&b.place));
+        view.files = files;
+        Ok(Some(view))
     }
 
     /// Whether the file is not there any more.
@@ -129,20 +199,19 @@ impl ParquetFolder {
         false
     }
 
-    /// The data files in their order, and those that a delete has replaced.
+    /// The data files, and those that others with the same number have replaced.
     async fn list(&self) -> Result<(Vec<ObjectMeta>, Vec<Path>)> {
         let listed = self.objects.store.list_with_delimiter(Some(&self.path)).await;
         let listed = listed.map_err(|error| self.error("", &error.to_string()))?;
         let mut found: Vec<ObjectMeta> = listed.objects.into_iter().filter(is_data).collect();
         let superseded = superseded(&found);
         found.retain(|meta| !superseded.contains(&meta.location));
-        found.sort_by(|a, b| (a.last_modified, &a.location).cmp(&(b.last_modified, &b.location)));
         Ok((found, superseded))
     }
 
-    fn with_schema(&self, files: Vec<DataFile>, superseded: Vec<Path>) -> Result<Files> {
+    fn with_schema(&self, view: View) -> Result<Files> {
         let mut schema = Schema::empty();
-        for file in &files {
+        for file in &view.files {
             let merged = merge(&schema, file.footer.schema());
             let merged = merged.map_err(|reason| {
                 let reason = format!("{reason}'s other files; remove the file, or write it with their types");
@@ -150,7 +219,8 @@ impl ParquetFolder {
             })?;
             schema = merged.unwrap_or(schema);
         }
-        Ok(Files { files, schema, superseded })
+        let View { files, superseded, added, unsettled } = view;
+        Ok(Files { files, schema, superseded, added, unsettled })
     }
 
     async fn data_file(&self, meta: ObjectMeta) -> Result<DataFile> {
@@ -164,7 +234,15 @@ impl ParquetFolder {
             let reason = format!("not a Parquet file that can be read: {}", error.strip_backtrace());
             self.error(meta.location.filename().unwrap_or_default(), &reason)
         })?;
-        Ok(DataFile { meta, footer })
+        let own = || -> datafusion::common::Result<_> {
+            Ok((footer.place()?, footer.manifest()?, footer.write_keys()?))
+        };
+        let (place, manifest, write_keys) = own().map_err(|error| {
+            self.error(meta.location.filename().unwrap_or_default(), &error.strip_backtrace())
+        })?;
+        let name = meta.location.filename().unwrap_or_default().to_owned();
+        let place = place.unwrap_or_else(|| Place::of(meta.last_modified, &name));
+        Ok(DataFile { name, place, manifest, write_keys, meta, footer: Arc::new(footer) })
     }
 
     /// The hash settings beside the data.
@@ -198,26 +276,13 @@ impl ParquetFolder {
         }
     }
 
-    /// Removes what a delete has replaced, should a crash have left it behind. No reader looks at it.
-    pub(crate) async fn remove_superseded(&self, files: &Files) {
-        for path in &files.superseded {
-            if let Err(error) = self.objects.store.delete(path).await {
-                log::debug!("{path} stays behind: {error}");
-            }
-        }
-    }
-
     /// Makes a complete file the data file of this number; `false` when another file has it.
     pub(crate) async fn publish(&self, staged: &Path, number: u64) -> Result<bool> {
-        self.publish_as(staged, &format!("{number:0DIGITS$}.parquet")).await
-    }
-
-    /// Makes a complete file the data file of this name; `false` when there is one.
-    pub(crate) async fn publish_as(&self, staged: &Path, name: &str) -> Result<bool> {
-        match self.objects.store.copy_if_not_exists(staged, &self.path.clone().join(name)).await {
+        let name = numbered(number);
+        match self.objects.store.copy_if_not_exists(staged, &self.at(&name)).await {
             Ok(()) => Ok(true),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-            Err(error) => Err(self.error(name, &error.to_string())),
+            Err(error) => Err(self.error(&name, &error.to_string())),
         }
     }
 }
@@ -228,7 +293,17 @@ fn is_data(meta: &ObjectMeta) -> bool {
     name.ends_with(".parquet") && !name.starts_with(['_', '.'])
 }
 
-/// A data file's name without what deletes have added, and how many have.
+/// The name of the data file of this number.
+fn numbered(number: u64) -> String {
+    format!("{number:0DIGITS$}.parquet")
+}
+
+/// The number after the greatest one.
+fn next_number(files: &[DataFile]) -> Option<u64> {
+    files.iter().filter_map(DataFile::number).max().unwrap_or_default().checked_add(1)
+}
+
+/// A data file's name without what replacements have added, and how many have.
 fn generation(name: &str) -> (&str, u64) {
     let stem = name.strip_suffix(".parquet").unwrap_or(name);
     let split = stem.rsplit_once(GENERATION).and_then(|(stem, digits)| Some((stem, digits.parse().ok()?)));
@@ -251,36 +326,72 @@ fn superseded(files: &[ObjectMeta]) -> Vec<Path> {
         .collect()
 }
 
-/// The data files of a folder as they were listed: by modification time, then by name.
+/// What the listing before this one has shown.
+#[derive(Default)]
+struct Listing {
+    /// The number of the latest manifest.
+    manifest: Option<u64>,
+    /// A file that a manifest names and that is nowhere.
+    missing: Option<String>,
+}
+
+/// The files that count at one moment, and what is still to be done about others.
+#[derive(Default)]
+struct View {
+    files: Vec<DataFile>,
+    superseded: Vec<Path>,
+    added: Vec<Added>,
+    unsettled: Vec<Added>,
+}
+
+/// The data files of a folder in their order: by modification time, then by name, or in the place of the files that they
+/// have replaced.
 #[derive(Debug)]
 pub(crate) struct Files {
     pub(crate) files: Vec<DataFile>,
     schema: Schema,
-    /// Files that a delete has replaced and not removed yet.
+    /// Files that others have replaced, and that are not removed yet.
     superseded: Vec<Path>,
+    /// What came with the latest manifest, and what of it is still in the staging folder.
+    added: Vec<Added>,
+    unsettled: Vec<Added>,
 }
 
 /// A data file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct DataFile {
     pub(crate) meta: ObjectMeta,
-    pub(crate) footer: Footer,
+    pub(crate) footer: Arc<Footer>,
+    /// The name that it has, or gets, among the data files.
+    name: String,
+    place: Place,
+    manifest: Option<Manifest>,
+    write_keys: Vec<String>,
 }
 
 impl DataFile {
     pub(crate) fn name(&self) -> &str {
-        self.meta.location.filename().unwrap_or_default()
+        &self.name
     }
 
-    /// The name of the file that takes this one's place when rows of it are deleted.
+    /// Its place in the order of files.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The keys of the writes whose rows are, or were, in it.
+    pub(crate) fn write_keys(&self) -> &[String] {
+        &self.write_keys
+    }
+
+    fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
+    /// The name of a file that takes this one's place.
     pub(crate) fn successor(&self) -> String {
         let (stem, generation) = generation(self.name());
         format!("{stem}{GENERATION}{}.parquet", generation + 1)
-    }
-
-    /// By this, files are ordered as their rows were written.
-    pub(crate) fn age(&self) -> (Option<i64>, Option<u64>) {
-        (self.footer.latest_time().flatten(), self.number())
     }
 
     /// The number of a file of ours.
@@ -291,6 +402,32 @@ impl DataFile {
 }
 
 impl Files {
+    /// Files that have been replaced and are to be removed.
+    pub(crate) fn superseded(&self) -> &[Path] {
+        &self.superseded
+    }
+
+    /// What came with the latest manifest.
+    pub(crate) fn added(&self) -> &[Added] {
+        &self.added
+    }
+
+    /// What of it is still to get its name.
+    pub(crate) fn unsettled(&self) -> &[Added] {
+        &self.unsettled
+    }
+
+    /// Some neighbouring files, with the columns of all.
+    pub(crate) fn part(&self, range: Range<usize>) -> Self {
+        Self {
+            files: self.files.get(range).unwrap_or_default().to_vec(),
+            schema: self.schema.clone(),
+            superseded: Vec::new(),
+            added: Vec::new(),
+            unsettled: Vec::new(),
+        }
+    }
+
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()
@@ -314,12 +451,12 @@ impl Files {
 
     /// Whether a write with this key is among the files.
     pub(crate) fn has_key(&self, key: Option<&str>) -> bool {
-        key.is_some_and(|key| self.files.iter().any(|file| file.footer.write_key() == Some(key)))
+        key.is_some_and(|key| self.files.iter().any(|file| file.write_keys.iter().any(|known| known == key)))
     }
 
     /// The number after the greatest one.
     pub(crate) fn next_number(&self) -> Option<u64> {
-        self.files.iter().filter_map(DataFile::number).max().unwrap_or_default().checked_add(1)
+        next_number(&self.files)
     }
 
     /// The greatest time that the footers tell, and whether all of them tell one.

@@ -1,18 +1,27 @@
-//! What the footer of a Parquet file tells without its data: columns, write key, greatest time, a version.
+//! What the footer of a Parquet file tells without its data: columns, write keys, greatest time, a version, and which
+//! files it takes the place of.
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
-use datafusion::common::Result;
+use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::parquet::arrow::parquet_to_arrow_schema;
 use datafusion::parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use datafusion::parquet::file::statistics::Statistics;
+use serde::de::DeserializeOwned;
 
+use super::parquet_manifest::{Manifest, Place};
 use crate::columns::{DELETED_AT, PROVENANCE, UPDATED_AT};
 use crate::types::storable;
 
 /// Key of a file's metadata that holds the caller's key for the write.
 pub(crate) const WRITE_KEY: &str = "metaxy.write_key";
+/// Key of a file's metadata that holds the keys of all writes whose rows were in the files that it replaces.
+pub(crate) const WRITE_KEYS: &str = "metaxy.write_keys";
+/// Key of a file's metadata that holds the place in the order of files that it has taken over.
+pub(crate) const PLACE: &str = "metaxy.in_place_of";
+/// Key of a file's metadata that holds what else became visible with it, and what ceased to be.
+pub(crate) const MANIFEST: &str = "metaxy.replaces";
 /// Key of a file's metadata that holds its greatest time, in microseconds.
 pub(crate) const LATEST_TIME: &str = "metaxy.latest_time";
 
@@ -42,9 +51,29 @@ impl Footer {
         &self.schema
     }
 
-    /// The key of the write that made the file.
-    pub(crate) fn write_key(&self) -> Option<&str> {
-        self.value(WRITE_KEY)
+    /// The keys of the writes whose rows are, or were, in the file.
+    pub(crate) fn write_keys(&self) -> Result<Vec<String>> {
+        let kept: Option<Vec<String>> = self.json(WRITE_KEYS)?;
+        let own = self.value(WRITE_KEY).map(str::to_owned);
+        Ok(kept.into_iter().flatten().chain(own).collect())
+    }
+
+    /// The place among the files that this one has taken over.
+    pub(crate) fn place(&self) -> Result<Option<Place>> {
+        self.json(PLACE)
+    }
+
+    /// What became visible, and ceased to be, with this file.
+    pub(crate) fn manifest(&self) -> Result<Option<Manifest>> {
+        self.json(MANIFEST)
+    }
+
+    fn json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        let parse = |text| {
+            serde_json::from_str(text)
+                .map_err(|error| exec_datafusion_err!("its entry {key} is broken: {error}"))
+        };
+        self.value(key).map(parse).transpose()
     }
 
     /// The greatest `metaxy_updated_at` or `metaxy_deleted_at` in microseconds: as we wrote it down, else as the

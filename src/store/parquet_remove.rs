@@ -1,25 +1,28 @@
-//! Removing rows of a Parquet folder for good: each file that holds some is superseded by one without them.
-//!
-//! A folder has no log, so files change one by one, oldest first: whoever reads in between, or after a crash, may
-//! still see rows that were to go, but never an older row of a sample in the place of its latest one.
+//! A Parquet folder at one moment: removing rows of it for good, and writing its files anew.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use datafusion::catalog::TableProvider;
-use object_store::ObjectStoreExt;
+use futures::StreamExt;
 
 use super::parquet::ParquetStore;
+use super::parquet_commit::latest_time;
 use super::parquet_folder::{DataFile, Files, ParquetFolder, STAGING};
+use super::parquet_rewrite::{Needs, Rewriting, Rewritten};
 use super::parquet_scan::ParquetRows;
-use super::parquet_stage::Stage;
 use super::remove::{by_file, remaining, removed_meanwhile};
 use super::row_order::MOST_FILES;
-use super::stamp::read_back;
-use super::{Append, Basis, TableSnapshot, WriteTime};
+use super::snapshot::{Replacement, Rewrite, RewriteOutcome, TablePart};
+use super::stamp::{later_than, read_back};
+use super::{Append, TableSnapshot, WriteTime};
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
+
+/// Rows that are written again keep their times.
+const KEPT: (WriteTime, DateTime<Utc>) = (WriteTime::Kept, DateTime::<Utc>::MIN_UTC);
 
 /// A Parquet folder with the files that it had at one moment.
 #[derive(Debug)]
@@ -43,69 +46,100 @@ impl ParquetSnapshot {
         Ok(Some(Self { store, feature, folder, files, rows: Arc::new(rows) }))
     }
 
-    /// Writes the file without those rows; a file stays even if no row does, for its number and its write key.
-    async fn rewrite(&self, file: &DataFile, gone: Vec<u64>) -> Result<()> {
-        let objects = Arc::clone(&self.folder.objects.store);
-        let rows = match read_back(objects, file.meta.location.clone()).await {
-            Ok(rows) => rows,
-            Err(_) if self.folder.is_gone(&file.meta.location).await => {
-                return Err(removed_meanwhile(&self.feature));
-            }
-            Err(error) => return Err(error),
-        };
-        let Some((schema, rows)) = remaining(rows, gone).await? else { return Ok(()) };
-        let time = (WriteTime::Kept, DateTime::<Utc>::MIN_UTC);
-        let key = file.footer.write_key().map(str::to_owned);
-        let before = || self.store.location.check_writable(&self.feature);
-        let stage = Stage::write_file(self.folder.clone(), schema, key, time, rows, &before).await?;
-        let published = stage.publish_as(&file.successor()).await;
-        stage.discard().await;
-        if !published? || !self.folder.files().await?.has_file(&file.successor()) {
-            return Err(removed_meanwhile(&self.feature));
-        }
-        let superseded = self.folder.objects.store.delete(&file.meta.location).await;
-        match superseded {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+    /// Writes the files without those rows, and a last one with what is appended.
+    async fn without<'a>(
+        &'a self,
+        gone: Vec<(&'a DataFile, Vec<u64>)>,
+        append: Option<Append>,
+    ) -> Result<Rewritten<'a>> {
+        self.store.location.check_writable(&self.feature)?;
+        let replaced = gone.iter().map(|(file, _)| *file).collect();
+        let mut files = Rewriting::new(&self.folder, replaced);
+        match self.fill(&mut files, gone, append).await {
+            Ok(()) => files.finish().await,
             Err(error) => {
-                let reason = format!("its rows were deleted, but the old file can't be removed: {error}");
-                Err(self.folder.error(file.name(), &reason))
+                files.discard().await;
+                Err(error)
             }
         }
     }
 
-    async fn rewrite_all(&self, rows: &[u64]) -> Result<()> {
-        if self.files.files.len() as u64 > MOST_FILES {
-            return Err(self.folder.error("", "it has too many files to delete from"));
-        }
-        let mut files = Vec::new();
-        for (rank, gone) in by_file(rows) {
-            match self.files.files.get(rank) {
-                Some(file) => files.push((file, gone)),
-                None => return Err(self.folder.error("", "a row to delete is in no file of it")),
+    async fn fill<'a>(
+        &'a self,
+        files: &mut Rewriting<'a>,
+        gone: Vec<(&'a DataFile, Vec<u64>)>,
+        append: Option<Append>,
+    ) -> Result<()> {
+        for (file, gone) in gone {
+            let objects = Arc::clone(&self.folder.objects.store);
+            let rows = match read_back(objects, file.meta.location.clone()).await {
+                Ok(rows) => rows,
+                Err(_) if self.folder.is_gone(&file.meta.location).await => {
+                    return Err(removed_meanwhile(&self.feature));
+                }
+                Err(error) => return Err(error),
+            };
+            let Some((schema, mut rows)) = remaining(rows, gone).await? else { continue };
+            files.begin(&schema, KEPT, Some(file), false).await?;
+            while let Some(batch) = rows.next().await.transpose()? {
+                files.add(&batch).await?;
             }
         }
-        // By the time of their rows: a file that was written anew by an earlier delete looks young.
-        files.sort_by_key(|(file, _)| file.age());
-        let mut done = 0_usize;
-        for (file, gone) in files {
-            match self.rewrite(file, gone).await {
-                Ok(()) => done += 1,
-                // Whatever is left is found and deleted once more.
-                Err(error @ MetaxyError::Changed { .. }) => return Err(error),
-                Err(error) if done == 0 => return Err(error),
-                Err(error) => {
-                    return Err(MetaxyError::Store {
-                        store: self.store.location.store().to_owned(),
-                        reason: format!(
-                            "feature {}: rows in {done} files were deleted, then: {error}; repeat the DELETE for the rest",
-                            self.feature
-                        ),
-                    });
-                }
+        if let Some(Append { schema, mut rows, time, .. }) = append {
+            let latest = latest_time(&self.folder, &self.files).await?;
+            files.begin(&schema, (time, later_than(latest)), None, false).await?;
+            while let Some(batch) = rows.next().await.transpose()? {
+                files.add(&batch).await?;
             }
         }
         Ok(())
     }
+
+    /// Writes the rows of each replacement to files that take the places of its first ones, the last that of its last.
+    async fn anew<'a>(&'a self, replacements: Vec<Replacement>, file_size: u64) -> Result<Rewritten<'a>> {
+        self.store.location.check_writable(&self.feature)?;
+        let replaced = replacements.iter().flat_map(|one| &self.files.files[one.parts.clone()]).collect();
+        let mut files = Rewriting::new(&self.folder, replaced);
+        for replacement in replacements {
+            let places = &self.files.files[replacement.parts.clone()];
+            if let Err(error) = write_anew(&mut files, places, replacement, file_size).await {
+                files.discard().await;
+                return Err(error);
+            }
+        }
+        files.finish().await
+    }
+
+    fn tidy(&self) {
+        let table = self.store.location.table_path(&self.feature);
+        self.store.location.tidy(&format!("{table}/{STAGING}"));
+    }
+
+    fn changed(&self) -> MetaxyError {
+        MetaxyError::Changed { feature: self.feature.to_string() }
+    }
+}
+
+async fn write_anew<'a>(
+    files: &mut Rewriting<'a>,
+    places: &'a [DataFile],
+    replacement: Replacement,
+    file_size: u64,
+) -> Result<()> {
+    let Replacement { schema, mut rows, .. } = replacement;
+    let Some((last, first)) = places.split_last() else { return Ok(()) };
+    files.mixes(first.first().unwrap_or(last), last);
+    let mut first = first.iter();
+    let mut place = first.next();
+    files.begin(&schema, KEPT, Some(place.unwrap_or(last)), true).await?;
+    while let Some(batch) = rows.next().await.transpose()? {
+        if files.bytes() >= file_size && place.is_some() {
+            place = first.next();
+            files.begin(&schema, KEPT, Some(place.unwrap_or(last)), true).await?;
+        }
+        files.add(&batch).await?;
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -115,16 +149,50 @@ impl TableSnapshot for ParquetSnapshot {
     }
 
     async fn remove(&self, rows: &[u64], append: Option<Append>) -> Result<u64> {
-        // What stands in for removed rows has to be there before they go.
-        if let Some(append) = append {
-            let append =
-                Append { only_at: Some(Basis { state: self.files.state(), samples: None }), ..append };
-            super::parquet_commit::append(&self.store, &self.feature, append).await?;
+        if self.files.files.len() as u64 > MOST_FILES {
+            return Err(self.folder.error("", "it has too many files to delete from; optimize it first"));
         }
-        let outcome = self.rewrite_all(rows).await;
-        let table = self.store.location.table_path(&self.feature);
-        self.store.location.tidy(&format!("{table}/{STAGING}"));
+        let mut gone = Vec::new();
+        for (rank, positions) in by_file(rows) {
+            match self.files.files.get(rank) {
+                Some(file) => gone.push((file, positions)),
+                None => return Err(self.folder.error("", "a row to delete is in no file of it")),
+            }
+        }
+        // What stands in for removed rows was worked out from all that there are.
+        let needs = if append.is_some() { Needs::Unchanged } else { Needs::Replaced };
+        let outcome = match self.without(gone, append).await {
+            Ok(files) => files.commit(&self.files, needs, &|| removed_meanwhile(&self.feature)).await,
+            Err(error) => Err(error),
+        };
+        self.tidy();
         outcome?;
         Ok(rows.len() as u64)
+    }
+
+    fn parts(&self) -> Result<Vec<TablePart>> {
+        let part =
+            |(rank, file): (usize, &DataFile)| TablePart { files: rank..rank + 1, bytes: file.meta.size };
+        Ok(self.files.files.iter().enumerate().map(part).collect())
+    }
+
+    async fn rows_of(&self, parts: Range<usize>) -> Result<Arc<dyn TableProvider>> {
+        let files = Arc::new(self.files.part(parts));
+        Ok(Arc::new(ParquetRows::new(self.folder.clone(), files.schema()).pinned(files)))
+    }
+
+    async fn rewrite(&self, rewrite: Rewrite) -> Result<RewriteOutcome> {
+        let Rewrite { replacements, file_size, drops_rows, .. } = rewrite;
+        let needs = if drops_rows { Needs::AllFiles } else { Needs::Replaced };
+        let outcome = match self.anew(replacements, file_size).await {
+            Ok(written) => {
+                let (files, bytes) = written.size();
+                let committed = written.commit(&self.files, needs, &|| self.changed()).await;
+                committed.map(|()| RewriteOutcome { files, bytes })
+            }
+            Err(error) => Err(error),
+        };
+        self.tidy();
+        outcome
     }
 }

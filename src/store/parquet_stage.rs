@@ -17,7 +17,8 @@ use object_store::path::Path;
 
 use super::WriteTime;
 use super::parquet_folder::{ParquetFolder, STAGING};
-use super::parquet_footer::{LATEST_TIME, WRITE_KEY};
+use super::parquet_footer::{LATEST_TIME, MANIFEST, PLACE, WRITE_KEY, WRITE_KEYS};
+use super::parquet_manifest::{Manifest, Place};
 use super::stamp::{read_back, stamped};
 use crate::columns::{DELETED_AT, UPDATED_AT};
 use crate::error::{MetaxyError, Result};
@@ -32,8 +33,39 @@ pub(crate) struct Stage {
     write_key: Option<String>,
     path: Path,
     rows: u64,
+    bytes: u64,
     time: DateTime<Utc>,
     column: WriteTime,
+}
+
+/// What the footer of a file says besides its columns.
+#[derive(Default)]
+pub(crate) struct Marks {
+    /// The key of the write.
+    pub write_key: Option<String>,
+    /// The keys of the writes whose files are replaced.
+    pub write_keys: Vec<String>,
+    /// Whose place the file takes.
+    pub place: Option<Place>,
+    /// What happens with its appearance.
+    pub manifest: Option<Manifest>,
+}
+
+impl Marks {
+    fn entries(&self) -> std::result::Result<Vec<(&'static str, String)>, serde_json::Error> {
+        let mut entries = Vec::new();
+        entries.extend(self.write_key.clone().map(|key| (WRITE_KEY, key)));
+        if !self.write_keys.is_empty() {
+            entries.push((WRITE_KEYS, serde_json::to_string(&self.write_keys)?));
+        }
+        if let Some(place) = &self.place {
+            entries.push((PLACE, serde_json::to_string(place)?));
+        }
+        if let Some(manifest) = &self.manifest {
+            entries.push((MANIFEST, serde_json::to_string(manifest)?));
+        }
+        Ok(entries)
+    }
 }
 
 impl Stage {
@@ -44,96 +76,49 @@ impl Stage {
         folder: ParquetFolder,
         schema: SchemaRef,
         write_key: Option<String>,
-        (column, time): (WriteTime, DateTime<Utc>),
-        rows: BoxStream<'static, Result<RecordBatch>>,
-        before: &(dyn Fn() -> Result<()> + Sync),
-    ) -> Result<Option<Self>> {
-        let stage = Self { path: folder.staged(), folder, schema, write_key, rows: 0, time, column };
-        stage.fill(None, rows, before).await
-    }
-
-    /// As [`write`](Self::write), but there is a file even if there are no rows.
-    pub(crate) async fn write_file(
-        folder: ParquetFolder,
-        schema: SchemaRef,
-        write_key: Option<String>,
-        (column, time): (WriteTime, DateTime<Utc>),
-        rows: BoxStream<'static, Result<RecordBatch>>,
-        before: &(dyn Fn() -> Result<()> + Sync),
-    ) -> Result<Self> {
-        before()?;
-        let stage = Self { path: folder.staged(), folder, schema, write_key, rows: 0, time, column };
-        let open = Open::new(&stage).map_err(|error| stage.error(&error))?;
-        let missing = stage.folder.error(STAGING, "the file is missing");
-        stage.fill(Some(open), rows, before).await?.ok_or(missing)
-    }
-
-    async fn fill(
-        self,
-        open: Option<Open>,
+        time: (WriteTime, DateTime<Utc>),
         mut rows: BoxStream<'static, Result<RecordBatch>>,
         before: &(dyn Fn() -> Result<()> + Sync),
     ) -> Result<Option<Self>> {
-        let (mut stage, mut open) = (self, open);
+        let mut file: Option<OpenStage> = None;
         while let Some(batch) = rows.next().await {
             let written = match batch {
                 Ok(batch) if batch.num_rows() == 0 => continue,
-                Ok(batch) => stage.add(&mut open, &batch, before).await,
+                Ok(batch) => match &mut file {
+                    Some(file) => file.add(&batch).await,
+                    None => {
+                        before()?;
+                        file.insert(OpenStage::begin(&folder, &schema, time, None)?).add(&batch).await
+                    }
+                },
                 Err(error) => Err(error),
             };
             if let Err(error) = written {
-                if let Some(open) = open {
-                    open.abort().await;
+                if let Some(file) = file {
+                    file.abort().await;
                 }
                 return Err(error);
             }
         }
-        let Some(open) = open else {
-            return Ok(None);
-        };
-        match stage.close(open).await {
-            Ok(()) => Ok(Some(stage)),
-            Err(error) => {
-                stage.discard().await;
-                Err(error)
-            }
+        match file {
+            Some(file) => Ok(Some(file.finish(Marks { write_key, ..Marks::default() }).await?)),
+            None => Ok(None),
         }
-    }
-
-    async fn add(
-        &mut self,
-        open: &mut Option<Open>,
-        batch: &RecordBatch,
-        before: &(dyn Fn() -> Result<()> + Sync),
-    ) -> Result<()> {
-        let batch = stamped(batch, self.column, self.time.timestamp_micros())?;
-        let open = match open {
-            Some(open) => open,
-            None => {
-                before()?;
-                let begun = Open::new(self).map_err(|error| self.error(&error))?;
-                open.insert(begun)
-            }
-        };
-        self.rows += batch.num_rows() as u64;
-        open.latest = open.latest.max(latest(&batch));
-        open.write(&batch).await.map_err(|error| self.error(&error))
-    }
-
-    async fn close(&self, mut open: Open) -> Result<()> {
-        let pairs =
-            [(LATEST_TIME, open.latest.map(|time| time.to_string())), (WRITE_KEY, self.write_key.clone())];
-        for (key, value) in pairs {
-            if value.is_some() {
-                open.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
-            }
-        }
-        open.writer.close().await.map(drop).map_err(|error| self.error(&error))
     }
 
     /// How many rows are staged.
     pub(crate) fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// How large the file is.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The file's name in the staging folder.
+    pub(crate) fn name(&self) -> &str {
+        self.path.filename().unwrap_or_default()
     }
 
     /// Whether the staged rows have to be stamped again to be later than this time.
@@ -151,9 +136,9 @@ impl Stage {
         self.folder.publish(&self.path, number).await
     }
 
-    /// Makes the file the data file of this name; `false` when there is one.
-    pub(crate) async fn publish_as(&self, name: &str) -> Result<bool> {
-        self.folder.publish_as(&self.path, name).await
+    /// Whether the file is gone, as after a day in which nobody has touched it.
+    pub(crate) async fn is_gone(&self) -> bool {
+        self.folder.is_gone(&self.path).await
     }
 
     /// Writes the staged rows again with a later time; the query that made them is not run again.
@@ -173,6 +158,11 @@ impl Stage {
     ///
     /// A file that can't be removed is harmless: no reader looks there.
     pub(crate) async fn discard(self) {
+        self.remove().await;
+    }
+
+    /// As [`discard`](Self::discard), for files that are held together.
+    pub(crate) async fn remove(&self) {
         match self.folder.objects.store.delete(&self.path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => log::debug!("staged file {} stays behind: {error}", self.path),
@@ -184,30 +174,78 @@ impl Stage {
     }
 }
 
-/// A file that is being written.
-struct Open {
+/// A file in the staging folder that rows are written to.
+pub(crate) struct OpenStage {
+    stage: Stage,
     writer: AsyncArrowWriter<BufWriter>,
     latest: Option<i64>,
 }
 
-impl Open {
-    fn new(stage: &Stage) -> std::result::Result<Self, ParquetError> {
+impl OpenStage {
+    /// Begins a file of these columns, whose row groups have at most so many rows.
+    pub(crate) fn begin(
+        folder: &ParquetFolder,
+        schema: &SchemaRef,
+        (column, time): (WriteTime, DateTime<Utc>),
+        group: Option<usize>,
+    ) -> Result<Self> {
+        let (folder, schema) = (folder.clone(), schema.clone());
+        let path = folder.staged();
+        let stage = Stage { folder, schema, write_key: None, path, rows: 0, bytes: 0, time, column };
         let target = BufWriter::new(stage.folder.objects.store.clone(), stage.path.clone());
-        let properties =
-            WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
-        let writer = AsyncArrowWriter::try_new(target, stage.schema.clone(), Some(properties))?;
-        Ok(Self { writer, latest: None })
-    }
-
-    async fn write(&mut self, batch: &RecordBatch) -> std::result::Result<(), ParquetError> {
-        self.writer.write(batch).await?;
-        if self.writer.in_progress_size() > GROUP_SIZE {
-            self.writer.flush().await?;
+        let mut properties =
+            WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+        if group.is_some() {
+            properties = properties.set_max_row_group_row_count(group);
         }
-        Ok(())
+        let writer = AsyncArrowWriter::try_new(target, stage.schema.clone(), Some(properties.build()))
+            .map_err(|error| stage.error(&error))?;
+        Ok(Self { stage, writer, latest: None })
     }
 
-    async fn abort(self) {
+    /// Adds rows.
+    pub(crate) async fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        let batch = stamped(batch, self.stage.column, self.stage.time.timestamp_micros())?;
+        self.stage.rows += batch.num_rows() as u64;
+        self.latest = self.latest.max(latest(&batch));
+        let mut written = self.writer.write(&batch).await;
+        if written.is_ok() && self.writer.in_progress_size() > GROUP_SIZE {
+            written = self.writer.flush().await;
+        }
+        written.map_err(|error| self.stage.error(&error))
+    }
+
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> u64 {
+        self.stage.rows
+    }
+
+    /// How large it is so far, about.
+    pub(crate) fn bytes(&self) -> u64 {
+        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+    }
+
+    /// Completes the file; on an error nothing stays behind.
+    pub(crate) async fn finish(mut self, marks: Marks) -> Result<Stage> {
+        let entries =
+            marks.entries().map_err(|error| self.stage.folder.error(STAGING, &error.to_string()))?;
+        let latest = self.latest.map(|time| (LATEST_TIME, time.to_string()));
+        for (key, value) in entries.into_iter().chain(latest) {
+            self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        }
+        let closed = self.writer.finish().await;
+        self.stage.bytes = self.writer.bytes_written() as u64;
+        self.stage.write_key = marks.write_key;
+        if let Err(error) = closed {
+            let error = self.stage.error(&error);
+            self.stage.discard().await;
+            return Err(error);
+        }
+        Ok(self.stage)
+    }
+
+    /// Gives the file up.
+    pub(crate) async fn abort(self) {
         if let Err(error) = self.writer.into_inner().abort().await {
             log::debug!("a part of a staged file stays behind: {error}");
         }

@@ -42,6 +42,11 @@ pub(crate) fn file_and_position(order: u64) -> (usize, u64) {
     (usize::try_from(rank).unwrap_or(usize::MAX), order & ((1 << POSITION_BITS) - 1))
 }
 
+/// The number of the first row of the file of this rank, in one partition.
+pub(crate) fn first_of_file(rank: usize) -> u64 {
+    (rank as u64) << (POSITION_BITS + PARTITION_BITS)
+}
+
 /// The rank of each file of a table, by the path that the scan reports for it.
 pub(crate) type FileRanks = HashMap<String, u64>;
 

@@ -43,3 +43,5 @@ mod stories;
 mod support;
 mod system_tables;
 mod transfer;
+mod upkeep;
+mod upkeep_crash;

@@ -242,6 +242,34 @@ fn both_read_the_same_after_deletes_and_copies() {
     });
 }
 
+/// Files merged, old rows folded, files of earlier versions gone: both find the same, before and after.
+#[test]
+#[ignore = "needs METAXY_TEST_PYTHON: .ci/run sets it"]
+fn python_reads_what_we_have_optimized() {
+    run(async {
+        let project = RoundTrip::create();
+        project.write_with_program().await;
+        project.python("touch", &[]);
+        project.compare_increments(&ALL).await;
+        let sql = |statement: &str| Cli::new(project.path()).sql(&[statement]).run().ok();
+        for work in [
+            "CALL optimize()",
+            "CALL optimize(full => true, fold_older_than => '0')",
+            "CALL vacuum(retain => '0', allow_short_retention => true)",
+        ] {
+            sql(work);
+            project.compare_rows();
+            assert!(project.compare_increments(&ALL).await > 0, "{work}");
+        }
+        project.python("update", &[]);
+        project.we_have_nothing_left();
+        sql("CALL optimize(fold_older_than => '0')");
+        project.compare_rows();
+        project.we_have_nothing_left();
+        assert_eq!(project.left_in_python().values().flat_map(BTreeMap::values).sum::<u64>(), 0);
+    });
+}
+
 /// Both write the same samples over and over; the latest row is the same for both.
 #[test]
 #[ignore = "needs METAXY_TEST_PYTHON: .ci/run sets it"]

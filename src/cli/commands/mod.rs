@@ -17,10 +17,12 @@ mod init;
 mod list;
 mod lock;
 mod man;
+mod optimize;
 mod push;
 mod rebase;
 pub(super) mod sql;
 mod status;
+mod vacuum;
 
 use std::sync::Arc;
 
@@ -78,4 +80,6 @@ commands! {
     Lock in lock,
     Completions in completions,
     Man in man,
+    Optimize in optimize,
+    Vacuum in vacuum,
 }

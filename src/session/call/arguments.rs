@@ -1,6 +1,7 @@
 //! The arguments of a CALL: constants, written as any SQL expression.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions, StringArray};
 use datafusion::arrow::compute::cast;
@@ -14,6 +15,7 @@ use indexmap::IndexMap;
 
 use crate::error::{MetaxyError, Result, one_line};
 use crate::functions::{Arguments, as_text};
+use crate::store::{parse_bytes, parse_duration};
 
 /// The arguments of one call, by parameter name.
 pub(super) struct Constants {
@@ -50,6 +52,54 @@ impl Constants {
             Some(text) => Ok(text.map(str::to_owned)),
             None => Err(self.arguments.wrong(parameter, "a string", expr).into()),
         }
+    }
+
+    /// Names with commas between them. Absent and NULL are the same.
+    pub(super) fn names(&self, parameter: &str) -> Result<Option<Vec<String>>> {
+        let names = |text: String| text.split(',').map(|name| name.trim().to_owned()).collect();
+        Ok(self.text(parameter)?.map(names))
+    }
+
+    /// A span of time: an interval without months, or a text such as `30d`. Absent and NULL are the same.
+    pub(super) fn span(&self, parameter: &str) -> Result<Option<Duration>> {
+        let Some(expr) = self.arguments.get(parameter) else { return Ok(None) };
+        let wrong =
+            || self.arguments.wrong(parameter, "a span of time, such as INTERVAL '30 days' or '30d'", expr);
+        if let Some(text) = as_text(expr) {
+            return Ok(Some(parse_duration(&text).map_err(|_| wrong())?));
+        }
+        match self.value(parameter, expr)? {
+            ScalarValue::IntervalMonthDayNano(Some(span)) if span.months == 0 => {
+                let (days, nanoseconds) = (u64::try_from(span.days), u64::try_from(span.nanoseconds));
+                match (days, nanoseconds) {
+                    (Ok(days), Ok(rest)) => {
+                        Ok(Some(Duration::from_hours(24 * days) + Duration::from_nanos(rest)))
+                    }
+                    _ => Err(wrong().into()),
+                }
+            }
+            value if value.is_null() => Ok(None),
+            value => match value.try_as_str() {
+                Some(Some(text)) => Ok(Some(parse_duration(text).map_err(|_| wrong())?)),
+                _ => Err(wrong().into()),
+            },
+        }
+    }
+
+    /// A number of bytes: an integer, or a text such as `64MB`. Absent and NULL are the same.
+    pub(super) fn bytes(&self, parameter: &str) -> Result<Option<u64>> {
+        let Some(expr) = self.arguments.get(parameter) else { return Ok(None) };
+        let wrong = || self.arguments.wrong(parameter, "a size, such as 1000000 or '64MB'", expr);
+        let value = match as_text(expr) {
+            Some(text) => ScalarValue::from(text),
+            None => self.value(parameter, expr)?,
+        };
+        let text = match &value {
+            value if value.is_null() => return Ok(None),
+            value if value.data_type().is_integer() => value.to_string(),
+            value => value.try_as_str().flatten().ok_or_else(wrong)?.to_owned(),
+        };
+        Ok(Some(parse_bytes(&text).ok_or_else(wrong)?))
     }
 
     /// TRUE or FALSE. Absent and NULL are the same.

@@ -47,7 +47,6 @@ fn prepare(call: &Invocation<'_>) -> Result<Arc<dyn Work>> {
             source.name()
         )));
     }
-    let features = call.arguments.text("features")?;
     let all_versions = call.arguments.truth("feature_history")?.unwrap_or(true);
     let options = CopyOptions {
         feature_versions: if all_versions { FeatureVersions::All } else { FeatureVersions::Current },
@@ -59,7 +58,7 @@ fn prepare(call: &Invocation<'_>) -> Result<Arc<dyn Work>> {
         context: call.context.clone(),
         store: Arc::clone(&call.store),
         source,
-        features: features.map(|text| text.split(',').map(|name| name.trim().to_owned()).collect()),
+        features: call.arguments.names("features")?,
         options,
     }))
 }

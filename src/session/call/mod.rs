@@ -5,9 +5,11 @@
 mod arguments;
 mod copy;
 mod lock;
+mod optimize;
 mod push;
 mod rebase;
 mod relation;
+mod vacuum;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -26,7 +28,8 @@ use crate::error::{MetaxyError, Result};
 use crate::store::{Store, WriteOptions, WriteScope};
 
 /// All procedures, by name.
-const PROCEDURES: &[Procedure] = &[copy::COPY, lock::LOCK, push::PUSH, rebase::REBASE];
+const PROCEDURES: &[Procedure] =
+    &[copy::COPY, lock::LOCK, optimize::OPTIMIZE, push::PUSH, rebase::REBASE, vacuum::VACUUM];
 
 /// What can be called.
 struct Procedure {

@@ -18,11 +18,11 @@ use futures::StreamExt;
 
 use super::hidden::tombstones;
 use super::redo::Redo;
-use super::unfiltered::Unfiltered;
 use crate::columns::ROW_ORDER;
 use crate::error::MetaxyError;
 use crate::model::FeatureDefinition;
 use crate::store::transfer::{Recorded, again};
+use crate::store::unfiltered::Unfiltered;
 use crate::store::{EventType, FeatureTable, Store, TableSnapshot};
 
 /// A feature's history with the number of each row, and where the numbers of those to delete go.
@@ -134,7 +134,7 @@ impl TableProvider for HardDelete {
             return Ok(Arc::new(EmptyExec::new(wanted)));
         };
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&snapshot));
-        let rows = Unfiltered(snapshot);
+        let rows = Unfiltered(snapshot.rows());
         let schema = rows.schema();
         let mut indices = Vec::new();
         for field in wanted.fields() {

@@ -19,10 +19,10 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
-use super::unfiltered::Unfiltered;
 use crate::columns::{DELETED_AT, FEATURE_VERSION, ROW_ORDER, UPDATED_AT, timestamp};
 use crate::error::Result;
 use crate::model::FeatureDefinition;
+use crate::store::unfiltered::Unfiltered;
 use crate::store::{Append, Store, TableSnapshot, WriteTime};
 use crate::types::storable;
 
@@ -133,7 +133,7 @@ fn samples(
         col(DELETED_AT).is_not_null().alias(DEAD),
     ]);
     let rows = context
-        .read_table(Arc::new(Unfiltered(Arc::clone(snapshot))))?
+        .read_table(Arc::new(Unfiltered(snapshot.rows())))?
         .select(columns.collect::<Vec<_>>())?
         .join(removed, JoinType::Left, &[ROW_ORDER], &[REMOVED], None)?;
     let is_gone = || col(REMOVED).is_not_null();

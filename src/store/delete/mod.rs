@@ -9,7 +9,6 @@ mod hidden;
 mod plan;
 mod redo;
 mod soft;
-mod unfiltered;
 
 use std::sync::Arc;
 

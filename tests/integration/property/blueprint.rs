@@ -16,6 +16,8 @@ pub struct Blueprint {
     pub settle: bool,
     pub hash: u8,
     pub session: usize,
+    /// What the store is, if tables are written anew: a store in memory has nothing to be.
+    pub delta: bool,
 }
 
 /// The columns that everything is compared on, and what the target is.
@@ -88,6 +90,7 @@ pub enum StepChoice {
     Write { feature: u8, rows: Vec<RowChoice>, overrides: bool, omit: bool },
     Delete { feature: u8, mask: u32 },
     Raw { feature: u8, rows: Vec<(RowChoice, u8)>, timed: bool },
+    Optimize { feature: u8, full: bool, fold: bool, small: bool },
 }
 
 #[derive(Debug, Clone)]
@@ -180,7 +183,9 @@ fn step() -> impl Strategy<Value = StepChoice> {
     });
     let raw = (any::<u8>(), vec((row(), 0..8u8), 1..6), proptest::bool::weighted(0.8))
         .prop_map(|(feature, rows, timed)| StepChoice::Raw { feature, rows, timed });
-    prop_oneof![3 => process, 2 => write, 1 => delete, 2 => raw]
+    let optimize = (any::<u8>(), any::<bool>(), any::<bool>(), any::<bool>())
+        .prop_map(|(feature, full, fold, small)| StepChoice::Optimize { feature, full, fold, small });
+    prop_oneof![6 => process, 4 => write, 2 => delete, 4 => raw, 1 => optimize]
 }
 
 fn question() -> impl Strategy<Value = QuestionChoice> {
@@ -234,8 +239,9 @@ pub fn blueprints() -> impl Strategy<Value = Blueprint> {
     let further = (kind, any::<u32>(), weighted(0.6, (any::<u8>(), 0..8u8)))
         .prop_map(|(kind, columns, condition)| FurtherChoice { kind, columns, condition });
     let asked = (question(), further, sometimes());
-    (shape(), parents, vec(field(), 1..=3), vec(step(), 0..7), asked, 0..6u8, 0..3usize).prop_map(
-        |(shape, parents, fields, steps, (question, further, settle), hash, session)| Blueprint {
+    let place = (0..3usize, sometimes());
+    (shape(), parents, vec(field(), 1..=3), vec(step(), 0..7), asked, 0..6u8, place).prop_map(
+        |(shape, parents, fields, steps, (question, further, settle), hash, (session, delta))| Blueprint {
             shape,
             parents,
             fields,
@@ -245,6 +251,7 @@ pub fn blueprints() -> impl Strategy<Value = Blueprint> {
             settle,
             hash,
             session,
+            delta,
         },
     )
 }

@@ -8,7 +8,7 @@ use datafusion_metaxy::columns::{
 use datafusion_metaxy::hash::{HashAlgorithm, HashSettings};
 
 use super::blueprint::{Blueprint, FurtherChoice, PredicateChoice, RowChoice, StepChoice};
-use super::case::{Case, Deleted, Further, Question, Samples, Step};
+use super::case::{Case, Deleted, Further, Place, Question, Samples, Step};
 use super::model::{CURRENT, OLDER};
 use super::pool;
 use super::specs::{Planned, Source, features, predicate};
@@ -27,8 +27,15 @@ const HASHES: [(HashAlgorithm, usize); 6] = [
 pub fn case(blueprint: &Blueprint) -> Case {
     let planned = features(blueprint);
     let (algorithm, length) = HASHES[usize::from(blueprint.hash)];
+    let steps = steps(blueprint, &planned);
+    let rewrites = steps.iter().any(|step| matches!(step, Step::Optimize { .. }));
     Case {
-        steps: steps(blueprint, &planned),
+        steps,
+        place: match (rewrites, blueprint.delta) {
+            (false, _) => Place::Memory,
+            (true, false) => Place::Parquet,
+            (true, true) => Place::Delta,
+        },
         question: question(blueprint, &planned),
         features: planned.into_iter().map(|planned| planned.feature).collect(),
         further: match blueprint.further {
@@ -142,8 +149,18 @@ fn steps(blueprint: &Blueprint, planned: &[Planned]) -> Vec<Step> {
     if blueprint.shape.computed {
         steps.push(process(target));
     }
-    for choice in &blueprint.steps {
+    for (at, choice) in blueprint.steps.iter().enumerate() {
         match choice {
+            StepChoice::Optimize { feature, full, fold, small } => {
+                let feature = usize::from(*feature) % planned.len();
+                // What was folded does not hide rows that come later and are older.
+                let raw = |later: &StepChoice| {
+                    matches!(later, StepChoice::Raw { feature: other, .. }
+                        if usize::from(*other) % planned.len() == feature)
+                };
+                let fold = *fold && !blueprint.steps[at..].iter().any(raw);
+                steps.push(Step::Optimize { feature, full: *full, fold, small: *small });
+            }
             StepChoice::Process { mask, children, seed, overrides } => steps.push(Step::Process {
                 feature: target,
                 mask: *mask,

@@ -48,6 +48,17 @@ pub enum Step {
     Delete { feature: usize, mask: u32 },
     /// Some new and stale samples of the feature, chosen bit by bit, are computed and written.
     Process { feature: usize, mask: u32, children: u8, seed: u8, overrides: bool },
+    /// The files of the feature's table are written anew, some or all of them, as few or as many. With `fold` rows go
+    /// that nobody needs any more: to the model nothing happens.
+    Optimize { feature: usize, full: bool, fold: bool, small: bool },
+}
+
+/// What keeps the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Memory,
+    Parquet,
+    Delta,
 }
 
 impl Step {
@@ -61,6 +72,9 @@ impl Step {
             }
             Self::Append { feature, rows, timed } => {
                 format!("append {} raw rows to {}, timed {timed}", rows.len(), key(feature))
+            }
+            Self::Optimize { feature, full, fold, small } => {
+                format!("optimize {}, full {full}, fold {fold}, small {small}", key(feature))
             }
             Self::Delete { feature, mask } => format!("delete from {}, mask {mask:x}", key(feature)),
             Self::Process { feature, mask, children, seed, overrides } => {
@@ -128,6 +142,7 @@ pub struct Case {
     pub settings: HashSettings,
     /// Index of the session, see [`super::product::Sessions`].
     pub session: usize,
+    pub place: Place,
 }
 
 impl Case {

@@ -1,4 +1,4 @@
-//! The product under test: a store in memory, written through its interface, and increments by each executor.
+//! The product under test: a store, written through its interface, and increments by each executor.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,15 +11,19 @@ use datafusion_metaxy::columns::{
     DATA_VERSION, DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, PROVENANCE, PROVENANCE_BY_FIELD,
     UPDATED_AT,
 };
-use datafusion_metaxy::config::VersioningEngine;
+use datafusion_metaxy::config::{StoreConfig, StoreKind, VersioningEngine};
 use datafusion_metaxy::error::{MetaxyError, Result};
 use datafusion_metaxy::model::{FeatureDefinition, FeatureKey, Origin};
-use datafusion_metaxy::store::{Append, MemoryStore, MetadataStore, Store, WriteOptions, WriteTime};
+use datafusion_metaxy::store::{
+    Append, DeltaStore, MemoryStore, MetadataStore, OptimizeOptions, ParquetStore, Store, WriteOptions,
+    WriteTime,
+};
 use datafusion_metaxy::update::{IncrementOptions, Shard};
 use futures::StreamExt;
+use tempfile::TempDir;
 
 use super::arrow::{self, BatchBuilder};
-use super::case::{Case, Feature, Question, Samples};
+use super::case::{Case, Feature, Place, Question, Samples};
 use super::model::{Answer, CURRENT};
 use super::value::{Row, Type};
 
@@ -59,18 +63,40 @@ impl Sessions {
 pub struct Product<'a> {
     case: &'a Case,
     context: &'a SessionContext,
-    backend: Arc<MemoryStore>,
+    backend: Arc<dyn MetadataStore>,
     store: Arc<Store>,
+    /// Where the files are, if there are any.
+    _folder: Option<TempDir>,
 }
 
 impl<'a> Product<'a> {
     pub fn new(case: &'a Case, sessions: &'a Sessions) -> Self {
-        let backend = Arc::new(MemoryStore::new());
+        let folder = (case.place != Place::Memory).then(|| tempfile::tempdir().unwrap());
+        let config = |kind| {
+            let root_path = folder.as_ref().map(|folder| folder.path().display().to_string());
+            StoreConfig { root_path, ..StoreConfig::new("dev", kind) }
+        };
+        let backend: Arc<dyn MetadataStore> = match case.place {
+            Place::Memory => Arc::new(MemoryStore::new()),
+            Place::Parquet => Arc::new(ParquetStore::try_new(&config(StoreKind::Parquet)).unwrap()),
+            Place::Delta => Arc::new(DeltaStore::try_new(&config(StoreKind::Delta)).unwrap()),
+        };
         let declare = |f: &Feature| FeatureDefinition::declared(f.spec.clone(), "default", Origin::Session);
         let definitions = case.features.iter().map(declare).collect();
-        let metadata = Arc::clone(&backend) as Arc<dyn MetadataStore>;
-        let store = Arc::new(Store::new("dev", metadata, case.settings, definitions));
-        Self { case, context: sessions.get(case.session), backend, store }
+        let store = Arc::new(Store::new("dev", Arc::clone(&backend), case.settings, definitions));
+        Self { case, context: sessions.get(case.session), backend, store, _folder: folder }
+    }
+
+    /// Writes the files of a table anew.
+    pub async fn optimize(&self, feature: usize, full: bool, fold: bool, small: bool) -> Result<()> {
+        let options = OptimizeOptions {
+            file_size: if small { 4000 } else { OptimizeOptions::default().file_size },
+            full,
+            fold_older_than: fold.then_some(std::time::Duration::ZERO),
+            ..OptimizeOptions::default()
+        };
+        let key = self.case.features[feature].key();
+        self.store.optimize(self.context, Some(&[key.as_str()]), &options).await.map(drop)
     }
 
     /// Writes rows as a user does.

@@ -31,6 +31,12 @@ impl<'a> World<'a> {
             }
             Step::Append { feature, rows, timed } => self.append(*feature, rows.clone(), *timed).await,
             Step::Delete { feature, mask } => self.delete(*feature, *mask).await,
+            Step::Optimize { feature, full, fold, small } => {
+                match self.tables.contains_key(&self.case.features[*feature].key()) {
+                    true => self.product.optimize(*feature, *full, *fold, *small).await,
+                    false => Ok(()),
+                }
+            }
             Step::Process { feature, mask, children, seed, overrides } => {
                 let answer = model::answer(self.case, &self.tables, *feature, &Question::default());
                 let Ok(answer) = answer else { return Ok(()) };

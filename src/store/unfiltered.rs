@@ -1,4 +1,4 @@
-//! The rows of a snapshot, in one partition and all of them: only then their numbers mean something.
+//! The rows of a table, in one partition and all of them: only then their numbers mean something.
 
 use std::sync::Arc;
 
@@ -10,16 +10,14 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::store::TableSnapshot;
-
-/// A snapshot as a table that takes no filters.
+/// A table that takes no filters.
 #[derive(Debug)]
-pub(super) struct Unfiltered(pub Arc<dyn TableSnapshot>);
+pub(super) struct Unfiltered(pub Arc<dyn TableProvider>);
 
 #[async_trait]
 impl TableProvider for Unfiltered {
     fn schema(&self) -> SchemaRef {
-        self.0.rows().schema()
+        self.0.schema()
     }
 
     fn table_type(&self) -> TableType {
@@ -39,6 +37,6 @@ impl TableProvider for Unfiltered {
             .with_config(config)
             .with_runtime_env(Arc::clone(state.runtime_env()))
             .build();
-        self.0.rows().scan(&state, projection, &[], None).await
+        self.0.scan(&state, projection, &[], None).await
     }
 }
