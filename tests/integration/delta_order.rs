@@ -17,7 +17,7 @@ use crate::support::{
     Project, actions, column, dev, feature_version, foreign_write, log, query, rewrite_commit, rows, run,
 };
 
-const TIME: &str = "2024-01-01T00:00:00.000001";
+pub const TIME: &str = "2024-01-01T00:00:00.000001";
 
 /// A table with one file per group of rows, each in a commit of its own.
 async fn table_of(files: &[&[Row<'_>]]) -> (Project, MetaxySession) {
@@ -40,7 +40,7 @@ fn change_add(table: &Path, commit: usize, change: impl Fn(&mut Value)) {
 }
 
 /// Gives the file of a commit another name and time.
-fn move_file(table: &Path, commit: usize, name: &str, time: i64) {
+pub fn move_file(table: &Path, commit: usize, name: &str, time: i64) {
     let old = actions(&log(table)[commit], "add")[0]["path"].as_str().unwrap().to_owned();
     fs::rename(table.join(old), table.join(name)).unwrap();
     change_add(table, commit, |add| {
@@ -132,6 +132,21 @@ fn within_a_file_the_later_row_wins() {
     });
 }
 
+/// Appends rows as other programs do, in one file of many row groups.
+pub async fn write_in_groups(table: &Path, sql: &str, group: usize) {
+    fs::create_dir_all(table).unwrap();
+    let batches = SessionContext::new().sql(sql).await.unwrap().collect().await.unwrap();
+    let groups = WriterProperties::builder().set_max_row_group_row_count(Some(group)).build();
+    DeltaTable::try_from_url(Url::from_directory_path(table).unwrap())
+        .await
+        .unwrap()
+        .write(batches)
+        .with_save_mode(SaveMode::Append)
+        .with_writer_properties(groups)
+        .await
+        .unwrap();
+}
+
 /// Many row groups, and a session that would like to read them in parallel.
 #[test]
 fn within_a_file_of_many_row_groups_the_last_row_wins() {
@@ -140,21 +155,10 @@ fn within_a_file_of_many_row_groups_the_last_row_wins() {
         let session = project.session().await;
         let version = feature_version(&session, "clip/raw").await;
         let table = project.table("clip/raw");
-        fs::create_dir_all(&table).unwrap();
         let names: Vec<String> = (0..200).map(|i| format!("{i:03}")).collect();
         let rows: Vec<Row<'_>> =
             names.iter().map(|note| Row { note, updated_at: TIME, ..Row::default() }).collect();
-        let context = SessionContext::new();
-        let batches = context.sql(&stored(&version, false, &rows)).await.unwrap().collect().await.unwrap();
-        let groups = WriterProperties::builder().set_max_row_group_row_count(Some(5)).build();
-        DeltaTable::try_from_url(Url::from_directory_path(&table).unwrap())
-            .await
-            .unwrap()
-            .write(batches)
-            .with_save_mode(SaveMode::Append)
-            .with_writer_properties(groups)
-            .await
-            .unwrap();
+        write_in_groups(&table, &stored(&version, false, &rows), 5).await;
         assert_eq!(actions(&log(&table)[0], "add").len(), 1);
         for setting in [
             "datafusion.execution.target_partitions = 8",

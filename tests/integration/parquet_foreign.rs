@@ -12,10 +12,11 @@ use datafusion_metaxy::session::MetaxySession;
 use serde_json::{Value, json};
 
 use crate::delta_foreign::{RAW, Row, stored};
+use crate::delta_order::TIME;
 use crate::support::{Project, column, error, feature_version, files_below, multiset, only, query, run};
 
 /// Writes the rows of a query to a file, as other programs do, with at most so many rows in a group.
-async fn write(path: &Path, sql: &str, statistics: bool, group: usize) {
+pub async fn write(path: &Path, sql: &str, statistics: bool, group: usize) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mut options = TableParquetOptions::default();
     options.global.statistics_enabled = Some(if statistics { "page" } else { "none" }.to_owned());
@@ -195,9 +196,7 @@ fn a_file_that_contradicts_the_others_is_named() {
     });
 }
 
-const TIME: &str = "2024-01-01T00:00:00.000001";
-
-fn set_time(path: &Path, seconds: u64) {
+pub fn set_time(path: &Path, seconds: u64) {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
     File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
 }

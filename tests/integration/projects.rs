@@ -2,23 +2,31 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::compute::concat_batches;
+use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::lit;
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_metaxy::error::{MetaxyError, Result};
 use datafusion_metaxy::hash::{HashAlgorithm, HashSettings};
 use datafusion_metaxy::model::{FeatureDefinition, FeatureSpec, Origin};
-use datafusion_metaxy::store::{DeleteOptions, MemoryStore, Store, WriteOptions, WriteScope};
+use datafusion_metaxy::store::{
+    BufferOptions, CopyOptions, DeleteMode, DeleteOptions, FeatureVersions, MemoryStore, ReadOptions, Store,
+    WriteOptions, WriteScope,
+};
 use tokio::sync::Barrier;
 
-use crate::support::{Project, one_line, run};
+use crate::support::{Project, one_line, rows, run};
 
-/// A store of project `mine` with a feature of it and one of `theirs`.
+/// A store of project `mine` with a feature of it, one of `theirs`, and what is computed from that.
 fn store(project: Option<&str>) -> Arc<Store> {
     let define = |key: &str, project: &str| {
         let spec = FeatureSpec::builder(key).id_columns(["id"]).build().unwrap();
         FeatureDefinition::declared(spec, project, Origin::Session)
     };
-    let features = vec![define("own", "mine"), define("other", "theirs"), define("plain", "default")];
+    let child = FeatureSpec::builder("other/child").id_columns(["id"]).dep("other").build().unwrap();
+    let child = FeatureDefinition::declared(child, "theirs", Origin::Session);
+    let features = vec![define("own", "mine"), define("other", "theirs"), define("plain", "default"), child];
     let settings = HashSettings::new(HashAlgorithm::XxHash32, 8).unwrap();
     let store = Store::new("dev", Arc::new(MemoryStore::new()), settings, features);
     Arc::new(match project {
@@ -124,6 +132,115 @@ fn the_check_comes_before_everything_else() {
         let options = DeleteOptions::default();
         refused(&store.delete(&context, "other", lit(true), &options).await);
         refused(&store.drop_rows(&context, "other", &WriteScope::default()).await);
+    });
+}
+
+async fn sample() -> DataFrame {
+    let sql = "SELECT 'a' AS id, named_struct('default', 'v') AS metaxy_provenance_by_field";
+    SessionContext::new().sql(sql).await.unwrap()
+}
+
+/// A frame that fails as soon as it is planned or run: who has asked for its rows has gone too far.
+async fn broken() -> DataFrame {
+    SessionContext::new().sql("SELECT CAST('x' AS BIGINT) AS nothing").await.unwrap()
+}
+
+async fn batch() -> RecordBatch {
+    let batches = sample().await.collect().await.unwrap();
+    concat_batches(&batches[0].schema(), &batches).unwrap()
+}
+
+async fn count(store: &Arc<Store>, feature: &str) -> usize {
+    let options = ReadOptions { feature_version: FeatureVersions::All, sample_history: true, deleted: true };
+    match store.read(&SessionContext::new(), feature, &options).await {
+        Ok(frame) => rows(frame).await.unwrap().len(),
+        Err(_) => 0,
+    }
+}
+
+fn of_project<T: std::fmt::Debug>(result: Result<T>, feature: &str) {
+    let error = result.unwrap_err();
+    assert!(matches!(error, MetaxyError::Project { .. }), "{error}");
+    let expected =
+        format!("Cannot write to feature {feature} from project 'theirs' when the expected project");
+    assert!(one_line(&error).starts_with(&expected), "{error}");
+}
+
+#[test]
+fn every_kind_of_write_is_refused_without_permission() {
+    run(async {
+        let (store, source) = (store(Some("mine")), store(Some("theirs")));
+        write(&source, "other", &WriteOptions::default()).await.unwrap();
+        let context = SessionContext::new();
+        let options = WriteOptions::default();
+
+        let rebased = store.rebase(&context, "other/child", broken().await, Some("nonsense"), &options).await;
+        of_project(rebased, "other/child");
+        // Nothing of several features is written, in whatever order they come.
+        let all = store.write_all(vec![("own", sample().await), ("other", broken().await)], &options).await;
+        of_project(all, "other");
+        let all = store.write_all(vec![("other", broken().await), ("own", sample().await)], &options).await;
+        of_project(all, "other");
+        assert_eq!(count(&store, "own").await, 0);
+        of_project(store.copy_from(&source, &context, None, &CopyOptions::default()).await, "other");
+
+        // A buffered writer refuses the batch, and keeps what it has.
+        let writer = store.buffered(BufferOptions::default());
+        writer.put("own", batch().await).await.unwrap();
+        let nothing = RecordBatch::new_empty(broken().await.schema().as_arrow().clone().into());
+        of_project(writer.put("other", nothing).await, "other");
+        of_project(writer.put("other", batch().await).await, "other");
+        assert_eq!(writer.waiting().await, 1);
+        writer.close().await.unwrap();
+        assert_eq!((count(&store, "own").await, count(&store, "other").await), (1, 0));
+
+        for mode in [DeleteMode::Soft, DeleteMode::Hard] {
+            let delete = DeleteOptions { mode, ..DeleteOptions::default() };
+            of_project(store.delete(&context, "other", lit(true), &delete).await, "other");
+        }
+        of_project(store.drop_rows(&context, "other", &WriteScope::default()).await, "other");
+    });
+}
+
+/// By a handle, and by what the caller says about one call.
+#[test]
+fn every_kind_of_write_is_allowed_with_permission() {
+    run(async {
+        for by_handle in [true, false] {
+            let (own, source) = (store(Some("mine")), store(Some("theirs")));
+            write(&source, "other", &WriteOptions::default()).await.unwrap();
+            let store = if by_handle { own.allow_cross_project_writes() } else { Arc::clone(&own) };
+            let scope = WriteScope { project: None, cross_project: !by_handle };
+            // DataFusion 55 takes names of different inputs for the same when it moves `column['member']`.
+            let mut config = SessionConfig::new();
+            config.options_mut().optimizer.enable_leaf_expression_pushdown = false;
+            let context = SessionContext::new_with_config(config);
+            let options = WriteOptions { scope: scope.clone(), ..WriteOptions::default() };
+
+            let copy = CopyOptions { scope: scope.clone(), ..CopyOptions::default() };
+            let copied = store.copy_from(&source, &context, None, &copy).await.unwrap();
+            assert_eq!(copied.iter().map(|copied| copied.rows).collect::<Vec<_>>(), [1]);
+            let written =
+                store.write_all(vec![("own", sample().await), ("other", sample().await)], &options).await;
+            assert_eq!(written.unwrap().len(), 2);
+            // As if it had been computed elsewhere.
+            let rebased = store.rebase(&context, "other/child", sample().await, None, &options).await;
+            assert_eq!(rebased.unwrap().rows, 1);
+            let writer = store.buffered(BufferOptions { write: options, ..BufferOptions::default() });
+            writer.put("other", batch().await).await.unwrap();
+            writer.close().await.unwrap();
+            assert_eq!((count(&own, "other").await, count(&own, "other/child").await), (3, 1));
+            let soft = DeleteOptions { scope: scope.clone(), ..DeleteOptions::default() };
+            assert_eq!(store.delete(&context, "other", lit(true), &soft).await.unwrap(), 1);
+            let hard = DeleteOptions { mode: DeleteMode::Hard, ..soft };
+            assert_eq!(store.delete(&context, "other/child", lit(true), &hard).await.unwrap(), 1);
+            assert_eq!(store.drop_rows(&context, "other", &scope).await.unwrap(), 4);
+
+            // What the handle was made of may do none of that.
+            of_project(write(&own, "other", &WriteOptions::default()).await, "other");
+            let writer = own.buffered(BufferOptions::default());
+            of_project(writer.put("other", batch().await).await, "other");
+        }
     });
 }
 

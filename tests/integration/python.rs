@@ -62,7 +62,7 @@ impl RoundTrip {
         repository("tests/python/round_trip.py").display().to_string()
     }
 
-    fn python(&self, command: &str, args: &[&str]) -> String {
+    pub fn python(&self, command: &str, args: &[&str]) -> String {
         python(&[&[self.script().as_str(), command, self.path().to_str().unwrap()], args].concat())
     }
 
@@ -78,7 +78,7 @@ impl RoundTrip {
     }
 
     /// Does all that is new or stale with the program, and says how much of it Python has found as well.
-    async fn write_with_program(&self) -> usize {
+    pub async fn write_with_program(&self) -> usize {
         let script = std::fs::read_to_string(repository("tests/python/round_trip.sql")).unwrap();
         let statements: Vec<&str> = script.split(';').filter(|text| !text.trim().is_empty()).collect();
         assert_eq!(statements.len(), CHILDREN.len());
@@ -92,7 +92,7 @@ impl RoundTrip {
         total
     }
 
-    fn csv(&self, sql: &str) -> String {
+    pub fn csv(&self, sql: &str) -> String {
         Cli::new(self.path()).args(["--format", "csv"]).sql(&[sql]).run().ok()
     }
 
@@ -105,7 +105,7 @@ impl RoundTrip {
     }
 
     /// Fails unless both find the same work, feature by feature; says how much that is.
-    async fn compare_increments(&self, features: &[&str]) -> usize {
+    pub async fn compare_increments(&self, features: &[&str]) -> usize {
         let mut total = 0;
         for (feature, keys) in CHILDREN.iter().filter(|(feature, _)| features.contains(feature)) {
             let ours = self.ours(feature, keys);

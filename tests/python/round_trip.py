@@ -5,6 +5,9 @@
     round_trip.py update DIR                     does all the work that is left, in Python
     round_trip.py resolve DIR FEATURE OUT        Python's increment as Parquet
     round_trip.py read DIR FEATURE               Python's rows as sorted JSON lines
+    round_trip.py read-all DIR                   Python's rows of every feature as one JSON object
+    round_trip.py write-one-raw DIR NUMBER VERSION
+                                                 writes one root sample
     round_trip.py check-up-to-date DIR           exit code 1 if Python finds anything left to do
 
 The other half runs the statements of round_trip.sql and round_trip_orphans.sql with metaxy-cli.
@@ -148,12 +151,26 @@ def resolve(directory: Path, feature: str, out: Path) -> None:
         increment(store, feature).write_parquet(out)
 
 
+def live_rows(store: mx.MetadataStore, feature: str) -> list[dict]:
+    ids = mx.get_feature_by_key(feature).spec.id_columns
+    columns = [*ids, "metaxy_provenance", "metaxy_data_version"]
+    return store.read(feature).collect().to_polars().select(columns).sort(ids).to_dicts()
+
+
 def read(directory: Path, feature: str) -> None:
     with open_project(directory) as store:
-        ids = mx.get_feature_by_key(feature).spec.id_columns
-        columns = [*ids, "metaxy_provenance", "metaxy_data_version"]
-        for row in store.read(feature).collect().to_polars().select(columns).sort(ids).to_dicts():
+        for row in live_rows(store, feature):
             print(json.dumps(row, sort_keys=True))
+
+
+def read_all(directory: Path) -> None:
+    with open_project(directory) as store:
+        print(json.dumps({feature: live_rows(store, feature) for feature in ROOTS + CHILDREN}))
+
+
+def write_one_raw(directory: Path, number: str, version: str) -> None:
+    with open_project(directory).open("w") as store:
+        write_raw(store, raw(int(number), version))
 
 
 def check_up_to_date(directory: Path) -> None:
@@ -176,6 +193,8 @@ def main() -> None:
         (update,),
         (resolve, "feature", "out"),
         (read, "feature"),
+        (read_all,),
+        (write_one_raw, "number", "version"),
         (check_up_to_date,),
     ):
         command = commands.add_parser(function.__name__.replace("_", "-"))
