@@ -3,9 +3,9 @@
 mod attach;
 mod call;
 mod calls;
-mod delete_alias;
 mod define;
 mod definitions;
+mod delete_alias;
 mod delete_rule;
 mod extension;
 mod insert;

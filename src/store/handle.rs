@@ -13,8 +13,8 @@ use datafusion::prelude::SessionContext;
 
 use super::external::Expectations;
 use super::fallback::Fallbacks;
-use super::once::Once;
 use super::known::Known;
+use super::once::Once;
 use super::past::PastDefinitions;
 use super::search::{Search, Wanted, search};
 use super::view::{Others, View};

@@ -68,7 +68,10 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     let store = program.store().await?;
     let project = match args.project.as_deref().or_else(|| store.project()) {
         Some(project) => project.to_owned(),
-        None => only_project(&store.graph().await?)?,
+        None => {
+            let graph = store.graph().await?;
+            only_project(&graph)?
+        }
     };
     let before = Side::read(program, &store, &project, &args.from).await?;
     let after = Side::read(program, &store, &project, &args.to).await?;

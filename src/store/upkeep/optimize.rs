@@ -235,7 +235,7 @@ impl Anew<'_> {
         let ids = self.ids.iter().filter(sortable).map(ident);
         let order = ids.chain([ident(ROW_ORDER)]).map(|column| column.sort(true, true)).collect();
         let rows = rows.sort(order)?.drop_columns(&[ROW_ORDER])?.execute_stream().await?;
-        let (schema, rows) = stored_rows(rows);
+        let (schema, rows) = stored_rows(rows, None);
         Ok(Replacement { parts: run, schema, rows })
     }
 
