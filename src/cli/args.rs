@@ -27,10 +27,10 @@ const FORMAT: &str = "format";
 #[command(name = "metaxy-cli", version = VERSION.as_str(), after_help = sql::EXAMPLES)]
 struct Cli {
     #[command(flatten)]
-    globals: Globals,
+    sql: sql::Args,
 
     #[command(flatten)]
-    sql: sql::Args,
+    globals: Globals,
 
     #[command(subcommand)]
     command: Option<Command>,

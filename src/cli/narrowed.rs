@@ -52,6 +52,10 @@ impl Narrowed {
             Err(MetaxyError::FeatureNotFound { .. }) => return Ok(options),
             other => other?,
         };
+        if inputs.plan.is_root() && options.samples.is_none() {
+            // Nothing is compared.
+            return Ok(options);
+        }
         let fields = |tables: &mut dyn Iterator<Item = &Arc<dyn TableProvider>>| {
             let mut all: Vec<FieldRef> = Vec::new();
             for field in tables.flat_map(|table| table.schema().fields().iter().cloned().collect::<Vec<_>>())

@@ -2,9 +2,10 @@
 
 use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
+use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
+use datafusion::sql::sqlparser::ast::{ExprWithAlias, Statement as SqlStatement};
 
 use super::report;
 use crate::error::{MetaxyError, Result};
@@ -27,16 +28,9 @@ pub(super) fn name(text: &str) -> String {
 /// Text that is not exactly one expression: what follows it is never run.
 pub(super) fn conditions(session: &MetaxySession, texts: &[String]) -> Result<Option<String>> {
     let state = session.context().state();
-    let dialect = state.config_options().sql_parser.dialect;
-    let mut checked = Vec::new();
-    for text in texts {
-        let parsed = state.sql_to_expr_with_alias(text, &dialect).map_err(|error| not_one(text, error))?;
-        if parsed.alias.is_some() {
-            return Err(MetaxyError::Invalid(format!("condition {text:?}: a condition has no name")));
-        }
-        // What the parser has read, not the text: nothing can hide in it.
-        checked.push(format!("({})", parsed.expr));
-    }
+    // What the parser has read, not the text: nothing can hide in it.
+    let checked: Vec<String> =
+        texts.iter().map(|text| Ok(format!("({})", parsed(&state, text)?.expr))).collect::<Result<_>>()?;
     Ok((!checked.is_empty()).then(|| checked.join(" AND ")))
 }
 
@@ -47,14 +41,27 @@ pub(super) fn conditions(session: &MetaxySession, texts: &[String]) -> Result<Op
 /// Text that is not exactly one expression, or speaks of a column that isn't there.
 pub(super) fn expressions(session: &MetaxySession, texts: &[String], schema: &DFSchema) -> Result<Vec<Expr>> {
     let state = session.context().state();
-    texts
-        .iter()
-        .map(|text| state.create_logical_expr(text, schema).map_err(|error| not_one(text, error)))
-        .collect()
+    let planned = |text: &String| {
+        let expr = parsed(&state, text)?;
+        state.create_logical_expr_from_sql_expr(expr, schema).map_err(|error| refused(text, error))
+    };
+    texts.iter().map(planned).collect()
 }
 
-fn not_one(text: &str, error: DataFusionError) -> MetaxyError {
+fn parsed(state: &SessionState, text: &str) -> Result<ExprWithAlias> {
+    let dialect = state.config_options().sql_parser.dialect;
+    let parsed = state.sql_to_expr_with_alias(text, &dialect).map_err(|error| refused(text, error))?;
+    if parsed.alias.is_some() {
+        return Err(MetaxyError::Invalid(format!("condition {text:?} can't be used: it is one with a name")));
+    }
+    Ok(parsed)
+}
+
+fn refused(text: &str, error: DataFusionError) -> MetaxyError {
     let reason = report::describe(&error.into());
+    // The list of all columns that there are is longer than everything else that is to be said.
+    let reason = reason.split(". Valid fields are ").next().unwrap_or_default();
+    let reason = reason.trim_start_matches("Schema error: ");
     MetaxyError::Invalid(format!("condition {text:?} can't be used: {reason}"))
 }
 

@@ -8,7 +8,7 @@ use super::env::{Environment, apply};
 use super::expand::expand_tree;
 use super::extend::read_with_parents;
 use super::find::find;
-use super::keys::names_below;
+use super::keys::{Shape, names_below, shape};
 use super::model::Config;
 use super::options::{MetaxyOptions, SESSION_OPTIONS};
 use super::secret::{HIDDEN, is_secret_key, redact};
@@ -86,7 +86,7 @@ impl Config {
 
 fn collect<'a>(node: &'a Node, path: &mut Vec<&'a str>, hidden: bool, found: &mut Vec<Setting>) {
     let Value::Table(_) = &node.value else {
-        let value = if hidden { json!(HIDDEN) } else { shown(node.to_json()) };
+        let value = if hidden { json!(HIDDEN) } else { shown(understood(node, path)) };
         found.push(Setting { key: path.join("."), value, origin: node.origin.to_string() });
         return;
     };
@@ -94,6 +94,16 @@ fn collect<'a>(node: &'a Node, path: &mut Vec<&'a str>, hidden: bool, found: &mu
         path.push(key);
         collect(inner, path, hidden || is_hidden(path), found);
         path.pop();
+    }
+}
+
+/// The value; a variable's text as the number or flag that the key takes.
+fn understood(node: &Node, path: &[&str]) -> Json {
+    match (&node.value, shape(path)) {
+        (Value::Text(text), Shape::Whole | Shape::Flag) => {
+            serde_json::from_str(&text.to_lowercase()).unwrap_or_else(|_| node.to_json())
+        }
+        _ => node.to_json(),
     }
 }
 

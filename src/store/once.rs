@@ -40,8 +40,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Store {
-    /// A handle for one look at many features: it opens each table once, fallback stores' too, and does not see what
-    /// is written afterwards.
+    /// A handle for one look at many features: it opens each table once, fallback stores' too, and may not see what is
+    /// written afterwards.
     #[must_use]
     pub fn opened_once(&self) -> Arc<Self> {
         Arc::new(self.looking(Arc::default()))

@@ -88,7 +88,7 @@ fn run_page(page: &str) {
 }
 
 /// The commands of a block with what they print.
-fn session(text: &str) -> Vec<(String, String)> {
+pub fn session(text: &str) -> Vec<(String, String)> {
     let mut commands: Vec<(String, String)> = Vec::new();
     for line in text.lines() {
         match (line.strip_prefix("$ "), line.strip_prefix("> "), commands.last_mut()) {
@@ -104,7 +104,7 @@ fn session(text: &str) -> Vec<(String, String)> {
     commands
 }
 
-fn shell(folder: &Path, command: &str) -> Ran {
+pub fn shell(folder: &Path, command: &str) -> Ran {
     // The program comes first on the path: sh knows it as $0.
     let script = format!("PATH=\"${{0%/*}}:$PATH\"\n{command}");
     Cli::through(&["sh", "-c", &script], folder).run()
@@ -112,14 +112,15 @@ fn shell(folder: &Path, command: &str) -> Ran {
 
 fn check_command(page: &str, folder: &Path, command: &str, printed: &str) {
     let ran = shell(folder, command);
-    let fails = printed.lines().any(|line| line.starts_with("Error: "));
-    assert_eq!(ran.code, Some(i32::from(fails)), "{page}: {command}\n{ran:#?}");
+    let says = |start: &str| printed.lines().any(|line| line.starts_with(start));
+    let code = if says("error: ") { 2 } else { i32::from(says("Error: ")) };
+    assert_eq!(ran.code, Some(code), "{page}: {command}\n{ran:#?}");
     let output = format!("{}{}", ran.stdout, ran.stderr);
     assert!(matches(printed, &output), "{page}: {command}\nshould print\n{printed}\nbut prints\n{output}");
 }
 
 /// Whether an output is what was written down, but for spaces at the end of a line and lines at the end.
-fn matches(written: &str, output: &str) -> bool {
+pub fn matches(written: &str, output: &str) -> bool {
     let lines =
         |text: &str| text.trim_end().lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
     let (written, output) = (lines(written), lines(output));
@@ -179,6 +180,11 @@ fn system_table_sessions_print_what_they_show() {
 #[test]
 fn picture_sessions_print_what_they_show() {
     run_page("docs/pictures.md");
+}
+
+#[test]
+fn command_line_sessions_print_what_they_show() {
+    run_page("docs/cli.md");
 }
 
 #[test]

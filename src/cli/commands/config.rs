@@ -8,12 +8,26 @@ use crate::error::Result;
 
 const EXAMPLE: &str = "\
 Example:
-  $ metaxy-cli config
-  +-----------------------------+----------------+---------------------+
-  | key                         | value          | origin              |
-  +-----------------------------+----------------+---------------------+
-  …
-  +-----------------------------+----------------+---------------------+
+  $ metaxy-cli config --format csv
+  key,value,origin
+  hash_truncation_length,8,default
+  project,photos,…/metaxy.toml:2
+  store,dev,…/metaxy.toml:3
+  ext.datafusion.allow_cross_project_writes,false,default
+  ext.datafusion.engine,auto,default
+  ext.datafusion.features,\"[\"\"features*.toml\"\"]\",…/metaxy.toml:18
+  ext.datafusion.materialization_id,,default
+  ext.datafusion.prefer_native,,default
+  ext.datafusion.strict_versions,true,default
+  ext.datafusion.write_key,,default
+  stores.dev.config.fallback_stores,[],default
+  stores.dev.config.hash_algorithm,xxhash32,default
+  stores.dev.config.root_path,store,…/metaxy.toml:9
+  stores.dev.type,delta,…/metaxy.toml:6
+  stores.prod.config.fallback_stores,[],default
+  stores.prod.config.hash_algorithm,xxhash32,default
+  stores.prod.config.root_path,prod,…/metaxy.toml:15
+  stores.prod.type,delta,…/metaxy.toml:12
 
 Values that may be secrets are shown as ***.";
 

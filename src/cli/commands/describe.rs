@@ -18,11 +18,12 @@ const EXAMPLE: &str = "\
 Example:
   $ metaxy-cli describe photo/face
   photo/face
+    description: Faces that are found in a photo
     project:     photos
-    version:     …
-    defined in:  file …features.toml
+    version:     f857eef2
+    defined in:  file …/features.toml
     id columns:  path
-    fields:      faces  code version 2, version …, of photo.default
+    fields:      faces: code version 1, version 298e085f, of photo.default
     parents:     photo
     columns:     path Utf8View
                  faces Int64";

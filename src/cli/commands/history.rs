@@ -14,8 +14,8 @@ const EXAMPLE: &str = "\
 Example:
   $ metaxy-cli history photo --format csv
   time,event,feature_version,rows,detail
-  20…,push_completed,VERSION,,project version PUSHED
-  20…,rows_written,VERSION,3,
+  20…,push_completed,b7daf55b,,project version 325fa65b
+  20…,rows_written,b7daf55b,3,
 
 Without a feature: the versions of the project that were pushed to the store.";
 

@@ -19,9 +19,9 @@ Example:
   +-------+-------+----------+-----------------+------------+
   $ metaxy-cli list features --format csv
   feature,project,version,parents,defined_in
-  photo,photos,VERSION,,file …/features.toml
-  photo/face,photos,VERSION,photo,file …/features.toml
-  photo/size,photos,VERSION,photo,file …/features.toml";
+  photo,photos,b7daf55b,,file …/features.toml
+  photo/face,photos,f857eef2,photo,file …/features.toml
+  photo/size,photos,a8a68044,photo,file …/features.toml";
 
 /// List features or stores
 #[derive(Debug, clap::Args)]

@@ -10,11 +10,11 @@ use crate::error::{MetaxyError, Result};
 
 const EXAMPLE: &str = "\
 Example:
-  $ metaxy-cli lock --store shared
+  $ metaxy-cli lock
   +---------+---------+--------+-------------+-------------+
   | feature | project | change | old_version | new_version |
   +---------+---------+--------+-------------+-------------+
-  | video   | videos  | added  |             | …           |
+  | person  | people  | added  |             | 2b3e36df    |
   +---------+---------+--------+-------------+-------------+";
 
 /// Write the lock file: what the store says about features of other projects on which those here depend

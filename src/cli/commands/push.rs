@@ -11,10 +11,10 @@ use crate::store::PushOptions;
 const EXAMPLE: &str = "\
 Example:
   $ metaxy-cli push --tag git=4f2a9c1
+  8c2b838d
   Recorded project photos in store dev.
-  …
 
-The project's version goes to the standard output, for scripts; the words before it to the standard error.";
+The project's version goes to the standard output, for scripts, the sentence to the standard error.";
 
 /// Record the project's feature definitions in the store, where everyone reads them
 #[derive(Debug, clap::Args)]
@@ -43,6 +43,7 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     let report = store.push(store.project(), &options).await?;
     let updated: Vec<String> = report.updated_features.iter().map(ToString::to_string).collect();
     if program.format() == Format::Table {
+        report::output(format!("{}\n", report.project_version).as_bytes())?;
         let (project, name) = (&report.project, store.name());
         program.notice(&match (report.already_pushed, updated.is_empty()) {
             (false, _) => format!("Recorded project {project} in store {name}."),
@@ -52,7 +53,6 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
             ),
             (true, true) => format!("Store {name} has this version of project {project} already."),
         });
-        report::output(format!("{}\n", report.project_version).as_bytes())?;
         return Ok(Outcome::Done);
     }
     let mut rows = Rows::new(["project", "project_version", "already_pushed", "updated_features"]);

@@ -8,11 +8,11 @@ use crate::error::Result;
 
 const EXAMPLE: &str = "\
 Example:
-  $ metaxy-cli rebase photo/face --from 1f6d8e90 --dry-run
+  $ metaxy-cli rebase photo/size --from c04cb5e9 --dry-run
   +------------+------+
   | feature    | rows |
   +------------+------+
-  | photo/face | 2    |
+  | photo/size | 3    |
   +------------+------+
   This was a dry run: nothing was written.
 

@@ -23,11 +23,14 @@ Example:
   | feature    | status       | stored | new | stale | orphaned | pending | up_to_date | progress | note |
   +------------+--------------+--------+-----+-------+----------+---------+------------+----------+------+
   | photo      | root_feature | 3      |     |       |          |         |            |          |      |
-  | photo/face | needs_update | 2      | 1   | 0     | 0        | 0       | 2          | 66.7     |      |
+  | photo/face | needs_update | 2      | 1   | 0     | 0        | 0       | 2          | 66.6     |      |
+  | photo/size | missing      | 0      | 3   | 0     | 0        | 0       | 0          | 0.0      |      |
   +------------+--------------+--------+-----+-------+----------+---------+------------+----------+------+
 
 A root has nothing to be compared with until its samples are given: a table or view of --prepare, or a query.
-  $ metaxy-cli status photo --prepare listing.sql --samples photo=listing";
+  $ metaxy-cli status photo --prepare listing.sql --samples photo=listing --format csv
+  feature,status,stored,new,stale,orphaned,pending,up_to_date,progress,note
+  photo,up_to_date,3,0,0,0,0,3,100.0,";
 
 /// Count the new, stale, orphaned and up-to-date samples of each feature
 #[derive(Debug, clap::Args)]

@@ -1,0 +1,119 @@
+//! `init`: from a folder of images to the list of what has changed in it, and never over somebody's files.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::support::{Cli, files_below};
+
+fn images(folder: &Path, files: &[(&str, &str)]) {
+    fs::create_dir_all(folder.join("images/more")).unwrap();
+    for (name, text) in files {
+        fs::write(folder.join("images").join(name), text).unwrap();
+    }
+}
+
+/// What a script prints, as CSV.
+fn script(folder: &Path, name: &str) -> String {
+    Cli::new(folder).args(["-q", "--format", "csv", "-f", name]).run().ok()
+}
+
+#[test]
+fn new_changed_and_removed_images_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    images(folder, &[("a.jpg", "sunrise"), ("b.jpg", "harbour"), ("more/c.jpg", "bridge")]);
+    let said = Cli::new(folder).args(["init", "images/"]).run().ok();
+    assert!(said.starts_with("Wrote metaxy.toml, features.toml, "), "{said}");
+    let first = "change,path,size\nnew,images/a.jpg,7\nnew,images/b.jpg,7\nnew,images/more/c.jpg,6\n";
+    assert_eq!(script(folder, "changes.sql"), first);
+    assert_eq!(script(folder, "changes.sql"), first, "a look changes nothing");
+    assert_eq!(script(folder, "update.sql"), "count\n3\ncount\n0\n");
+    assert_eq!(script(folder, "changes.sql"), "");
+
+    images(folder, &[("b.jpg", "harbour at night"), ("d.jpg", "market")]);
+    fs::remove_file(folder.join("images/more/c.jpg")).unwrap();
+    // A copy, or a file that was touched, is not a change.
+    fs::copy(folder.join("images/a.jpg"), folder.join("images/copy.jpg")).unwrap();
+    fs::rename(folder.join("images/copy.jpg"), folder.join("images/a.jpg")).unwrap();
+    let changed =
+        "change,path,size\nstale,images/b.jpg,16\nnew,images/d.jpg,6\norphaned,images/more/c.jpg,6\n";
+    assert_eq!(script(folder, "changes.sql"), changed);
+    let status = ["status", "--prepare", "listing.sql", "--samples", "images=images_now", "--format", "csv"];
+    let counted = Cli::new(folder).args(status).run().ok();
+    assert!(counted.contains("\nimages,needs_update,3,1,1,1,0,1,"), "{counted}");
+    assert_eq!(script(folder, "update.sql"), "count\n2\ncount\n1\n");
+    assert_eq!(script(folder, "changes.sql"), "");
+    // A file that comes back.
+    images(folder, &[("more/c.jpg", "bridge")]);
+    assert_eq!(script(folder, "changes.sql"), "change,path,size\nnew,images/more/c.jpg,6\n");
+}
+
+#[test]
+fn the_example_in_the_feature_file_is_a_feature() {
+    let folder = tempfile::tempdir().unwrap();
+    images(folder.path(), &[("a.jpg", "sunrise")]);
+    Cli::new(folder.path()).args(["init", "images"]).run().ok();
+    let text = fs::read_to_string(folder.path().join("features.toml")).unwrap();
+    let (commented, rest) = text.split_once("\n# [[feature]]").unwrap();
+    let (feature, _) = rest.split_once("\n#\n").unwrap();
+    let features = format!("{commented}\n[[feature]]{}\n", feature.replace("\n# ", "\n"));
+    fs::write(folder.path().join("features.toml"), features).unwrap();
+    script(folder.path(), "update.sql");
+    let sql = "SELECT metaxy_increment, path FROM resolve_update('images/thumbnail')";
+    let found = Cli::new(folder.path()).args(["--format", "csv"]).sql(&[sql]).run().ok();
+    assert_eq!(found, "metaxy_increment,path\nnew,images/a.jpg\n");
+}
+
+#[test]
+fn no_file_is_overwritten() {
+    for taken in ["metaxy.toml", "update.sql"] {
+        let folder = tempfile::tempdir().unwrap();
+        images(folder.path(), &[]);
+        fs::write(folder.path().join(taken), "-- mine").unwrap();
+        let error = Cli::new(folder.path()).args(["init", "images"]).env("METAXY_CONFIG", "").run().failed();
+        assert_eq!(error, format!("{taken}: is there already; nothing was written"));
+        assert_eq!(fs::read_to_string(folder.path().join(taken)).unwrap(), "-- mine");
+        assert_eq!(files_below(folder.path()).len(), 1);
+    }
+}
+
+#[test]
+fn folders_and_names_of_all_kinds() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join("Ada's Photos (2024)");
+    fs::create_dir(&odd).unwrap();
+    fs::write(odd.join("x.jpg"), "x").unwrap();
+    let files = Cli::new(folder.path()).args(["init", "Ada's Photos (2024)", "--format", "json"]).run().ok();
+    let names: serde_json::Value = serde_json::from_str(&files).unwrap();
+    assert_eq!(names[0], json!({"file": "metaxy.toml"}));
+    let found = script(folder.path(), "changes.sql");
+    assert_eq!(found, "change,path,size\nnew,Ada's Photos (2024)/x.jpg,1\n");
+    let list = Cli::new(folder.path()).args(["list", "features", "--format", "csv"]).run().ok();
+    assert!(list.contains("\nada_s_photos_2024,"), "{list}");
+
+    let named = tempfile::tempdir().unwrap();
+    let args = ["init", "images", "--feature", "image/raw", "--project", "demo"];
+    let ran = Cli::new(named.path()).args(args).run();
+    assert_eq!(
+        (ran.code, ran.stderr.as_str()),
+        (Some(0), "There is no folder images yet: make it before you run the scripts.\n")
+    );
+    // A folder that isn't there is an error, never a list of removed files.
+    let error = Cli::new(named.path()).args(["-q", "-f", "changes.sql"]).run().failed();
+    assert!(error.contains("images"), "{error}");
+    images(named.path(), &[("a.jpg", "a")]);
+    script(named.path(), "update.sql");
+    let list = Cli::new(named.path()).args(["list", "features", "--format", "csv"]).run().ok();
+    assert!(list.contains("\nimage/raw,demo,"), "{list}");
+
+    for wrong in [&["."][..], &[".."], &["*.jpg"], &[""], &["x", "--project", "a b"], &[]] {
+        let nowhere = tempfile::tempdir().unwrap();
+        let ran = Cli::new(nowhere.path()).args(["init"]).args(wrong).run();
+        assert_eq!(ran.code, Some(2), "{wrong:?}: {ran:#?}");
+        assert!(files_below(nowhere.path()).is_empty());
+    }
+    let ran = Cli::new(named.path()).args(["init", "x", "--feature", "a//b"]).run();
+    assert!(ran.failed().contains("a//b"));
+}
