@@ -78,7 +78,7 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
         picture.title = format!("Feature graph, version {version}");
     }
     if picture.features.is_empty() {
-        report::warning("no features are defined; `metaxy-cli init` writes a first one");
+        report::warning("no features are defined; `metaxy-cli init FOLDER` starts a project");
     }
     if args.status {
         count(program, &store, &mut picture).await?;
