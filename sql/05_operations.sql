@@ -52,8 +52,8 @@ CREATE OR REPLACE FEATURE "photo/thumbnail" (thumbnail CODE VERSION '2') ID COLU
 
 SELECT metaxy_increment, path FROM resolve_update('photo/thumbnail') ORDER BY path;
 
--- ... unless the rows of the old version are taken over. (SHOW FEATURES had told the version.)
-CALL rebase('photo/thumbnail', from_version => 'OLD_VERSION');
+-- ... unless the rows of the old version are taken over. (SHOW FEATURES tells a feature's version.)
+CALL rebase('photo/thumbnail', from_version => '0d717f8c');
 
 SELECT count(*) AS left_to_do FROM resolve_update('photo/thumbnail');
 

@@ -64,6 +64,9 @@ fn a_definition_lasts_as_long_as_the_session_until_it_is_pushed() {
         project.write("features.toml", file);
         let from_file = query(&project.session().await, "CALL push()").await;
         assert_eq!(from_file[0], again[0]);
+        let shown = query(&project.session().await, "SHOW CREATE FEATURE video__crop").await;
+        let expected = "CREATE FEATURE \"video/crop\" (\n    frames CODE VERSION '1'\n)\nID COLUMNS (video_id)\nFROM video";
+        assert_eq!(shown, [json!({"feature": "video/crop", "definition": expected})]);
     });
 }
 

@@ -176,9 +176,7 @@ fn json(words: &mut Words<'_, '_>) -> Result<Map<String, Value>> {
     let text = words.text()?;
     match serde_json::from_str(&text) {
         Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => words.fault(
-            "METADATA is JSON in a string, as in METADATA '{\"team\": \"media\"}', not a single value",
-        ),
+        Ok(_) => words.fault("METADATA is a JSON object in a string"),
         Err(error) => words.fault(format!("METADATA is not JSON: {error}")),
     }
 }

@@ -155,11 +155,11 @@ fn wrong_statements_say_what_and_where() {
         ),
         (
             "CREATE FEATURE a/b ID COLUMNS (x)",
-            "in quotes, as in \"video/crop\", or its table name, video__crop, found: / at Line: 1, Column: 17",
+            "in double quotes, or its table name, as in video__crop, found: / at Line: 1, Column: 17",
         ),
         (
             "CREATE FEATURE a-b ID COLUMNS (x)",
-            "in quotes, as in \"video/crop\", or its table name, video__crop, found: -",
+            "in double quotes, or its table name, as in video__crop, found: -",
         ),
         (
             "CREATE FEATURE a ID (x)",
@@ -190,7 +190,7 @@ fn wrong_statements_say_what_and_where() {
             "CREATE FEATURE a (f PROVENANCE 'x') ID COLUMNS (x)",
             "Expected: CODE VERSION, FROM, a comma or ), found: PROVENANCE",
         ),
-        ("CREATE FEATURE a (audio/f) ID COLUMNS (x)", "in quotes, as in \"audio/french\", found: /"),
+        ("CREATE FEATURE a (audio/f) ID COLUMNS (x)", "a field with / or - in double quotes, found: /"),
         (
             "CREATE FEATURE a ID COLUMNS (x)\nFROM p\n  FILTER (y)",
             "RENAME, WHERE, SELECT, AGGREGATED, EXPANDED, FIELDS, OPTIONAL",
@@ -217,7 +217,7 @@ fn wrong_statements_say_what_and_where() {
         ("CREATE FEATURE a ID COLUMNS (x) METADATA '{'", "METADATA is not JSON"),
         (
             "CREATE FEATURE a ID COLUMNS (x) METADATA '1'",
-            "METADATA is JSON in a string, as in METADATA '{\"team\": \"media\"}'",
+            "METADATA is a JSON object in a string",
         ),
         ("CREATE EXTERNAL FEATURE a ID COLUMNS (x)", "Expected: PROJECT and the owner"),
         (

@@ -106,7 +106,7 @@ impl<'a, 'b> Words<'a, 'b> {
         let name = self.name("a feature")?;
         if self.symbol_ahead(&Token::Div) || self.symbol_ahead(&Token::Minus) {
             return self.expected(
-                "a key with / or - in quotes, as in \"video/crop\", or its table name, video__crop",
+                "a key with / or - in double quotes, or its table name, as in video__crop",
             );
         }
         Ok(name)
@@ -121,7 +121,7 @@ impl<'a, 'b> Words<'a, 'b> {
     pub(super) fn field(&mut self) -> Result<FieldKey> {
         let name = self.name("a field")?;
         if self.symbol_ahead(&Token::Div) || self.symbol_ahead(&Token::Minus) {
-            return self.expected("a field with / or - in quotes, as in \"audio/french\"");
+            return self.expected("a field with / or - in double quotes");
         }
         FieldKey::parse(&name)
     }
