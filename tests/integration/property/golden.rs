@@ -10,7 +10,7 @@ use datafusion_metaxy::hash::{HashAlgorithm, HashSettings};
 use datafusion_metaxy::model::FeatureSpec;
 use serde_json::{Value as Json, json};
 
-use super::case::{Case, Deleted, Feature, Further, Question, Step};
+use super::case::{Case, Deleted, Feature, Further, Place, Question, Step};
 use super::model::{self, CURRENT, OLDER};
 use super::product::{EXECUTORS, Sessions, collect};
 use super::value::{Row, Type, Value, table};
@@ -92,6 +92,7 @@ fn assert_answer(
             settle: false,
             settings: HashSettings::new(algorithm, 8).unwrap(),
             session,
+            place: Place::Memory,
         };
         let expected = expected.clone();
         support::run(async move {
