@@ -140,12 +140,12 @@ mod tests {
         let mut rows = Rows::new(["name", "count", "list"]);
         rows.push([json!("a, \"b\""), json!(3), json!(["x"])]);
         rows.push([json!("c"), Value::Null, json!([])]);
-        let table = "+----------+-------+-------+\n\
-                     | name     | count | list  |\n\
-                     +----------+-------+-------+\n\
-                     | a, \"b\"   | 3     | [\"x\"] |\n\
-                     | c        |       | []    |\n\
-                     +----------+-------+-------+\n";
+        let table = "+--------+-------+-------+\n\
+                     | name   | count | list  |\n\
+                     +--------+-------+-------+\n\
+                     | a, \"b\" | 3     | [\"x\"] |\n\
+                     | c      |       | []    |\n\
+                     +--------+-------+-------+\n";
         assert_eq!(rows.in_format(Format::Table).unwrap(), table);
         let csv = "name,count,list\n\"a, \"\"b\"\"\",3,\"[\"\"x\"\"]\"\nc,,[]\n";
         assert_eq!(rows.in_format(Format::Csv).unwrap(), csv);
