@@ -96,8 +96,9 @@ impl<'a> Rewriting<'a> {
     /// Completes the last file, with which the others become visible.
     pub(crate) async fn finish(mut self) -> Result<Rewritten<'a>> {
         let Some((file, place)) = self.open.take() else {
+            let nothing = self.folder.error("", "no file was begun");
             self.discard().await;
-            return Err(self.folder.error("", "no file was begun"));
+            return Err(nothing);
         };
         let staged =
             |(stage, name): &(Stage, String)| Added { staged: stage.name().to_owned(), name: name.clone() };
