@@ -19,6 +19,7 @@ use crate::store::{FeatureVersions, ReadOptions, Store};
 const EXAMPLE: &str = "\
 Example:
   $ metaxy-cli diff
+  Changes of photos, latest … → current …
   ~ photo/size  … → …  3 samples to recompute  field width: code version 1 → 2
   3 features, 1 changed, 3 samples to recompute
   not shown: 2 unchanged features

@@ -19,7 +19,12 @@ pub(super) fn draw(picture: &Picture, style: &Style) -> String {
     for root in roots {
         tree.feature(root, None, "", "");
     }
-    let mut text = aligned(&tree.rows, picture.compares, style.color);
+    let mut text = String::new();
+    if picture.compares {
+        // Which two graphs these are; one alone needs no heading.
+        push_line(&mut text, &[(Tone::Muted, visible(&picture.title))], style.color);
+    }
+    text.push_str(&aligned(&tree.rows, picture.compares, style.color));
     let mut notes = vec![picture.summary()];
     notes.extend(tree.legend());
     for note in notes {
@@ -191,7 +196,9 @@ impl<'a> Tree<'a> {
     }
 
     fn legend(&self) -> Vec<String> {
-        let has = |mark: &str| self.picture.links.iter().any(|link| link.mark() == Some(mark));
+        let drawn =
+            self.picture.links.iter().filter(|link| self.shown[link.parent] && self.shown[link.child]);
+        let has = |mark: &str| drawn.clone().any(|link| link.mark() == Some(mark));
         let changed = |change: Change| self.picture.features.iter().any(|feature| feature.change == change);
         let mut legend = Vec::new();
         if let hidden @ 1.. = self.shown.iter().filter(|shown| !**shown).count() {

@@ -34,7 +34,10 @@ pub(super) fn aligned(rows: &[Row], compares: bool, color: bool) -> String {
     let listed = |pieces: &[Piece]| (wide(pieces) + 2 * pieces.len()).saturating_sub(2);
     let (mut names, mut versions, mut statuses) = (0, 0, 0);
     for row in rows {
-        if let Row::Feature { tree, name, version, status, .. } = row {
+        if let Row::Feature { tree, name, version, status, rest, .. } = row
+            // What only refers to another line has nothing to align.
+            && !(version.is_empty() && status.is_empty() && rest.is_empty())
+        {
             names = names.max((columns(tree) + wide(name)).min(NAME_WIDTH));
             versions = versions.max(columns(version));
             statuses = statuses.max(listed(status));
