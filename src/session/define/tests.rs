@@ -215,10 +215,7 @@ fn wrong_statements_say_what_and_where() {
         ("CREATE FEATURE a ID COLUMNS (x) FROM p FIELDS (f FROM g, f FROM h)", "field f is given twice"),
         ("CREATE FEATURE a ID COLUMNS (x) FROM p OPTIONAL OPTIONAL", "OPTIONAL is given twice"),
         ("CREATE FEATURE a ID COLUMNS (x) METADATA '{'", "METADATA is not JSON"),
-        (
-            "CREATE FEATURE a ID COLUMNS (x) METADATA '1'",
-            "METADATA is a JSON object in a string",
-        ),
+        ("CREATE FEATURE a ID COLUMNS (x) METADATA '1'", "METADATA is a JSON object in a string"),
         ("CREATE EXTERNAL FEATURE a ID COLUMNS (x)", "Expected: PROJECT and the owner"),
         (
             "CREATE EXTERNAL FEATURE a ID COLUMNS (x) PROJECT p ON MISMATCH STOP",

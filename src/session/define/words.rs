@@ -105,9 +105,7 @@ impl<'a, 'b> Words<'a, 'b> {
     pub(super) fn feature_name(&mut self) -> Result<String> {
         let name = self.name("a feature")?;
         if self.symbol_ahead(&Token::Div) || self.symbol_ahead(&Token::Minus) {
-            return self.expected(
-                "a key with / or - in double quotes, or its table name, as in video__crop",
-            );
+            return self.expected("a key with / or - in double quotes, or its table name, as in video__crop");
         }
         Ok(name)
     }
