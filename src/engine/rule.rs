@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, Result};
+use datafusion::common::{Column, Result, TableReference};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
@@ -12,8 +13,12 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use super::table::IncrementTable;
 use crate::update::Increment;
 
-/// The name under which plans show the table that stands for an increment.
+/// The name under which plans show the table that stands for an increment, before its number.
 const TABLE: &str = "__metaxy_increment";
+
+/// How many increments there were. DataFusion takes two scans under one name for the same, whatever is scanned, and
+/// would give both the answer of the first.
+static INCREMENTS: AtomicU64 = AtomicU64::new(0);
 
 /// Replaces each increment by a table whose scan is the chosen executor.
 ///
@@ -65,10 +70,13 @@ impl OptimizerRule for ExecuteIncrements {
             return Ok(Transformed::no(plan));
         }
         let table = IncrementTable::new(increment.clone(), Arc::clone(&self.notice));
-        let scan = LogicalPlanBuilder::scan(TABLE, provider_as_source(Arc::new(table)), None)?;
+        let name = format!("{TABLE}_{}", INCREMENTS.fetch_add(1, Ordering::Relaxed));
+        let name = TableReference::bare(name);
+        let scan = LogicalPlanBuilder::scan(name.clone(), provider_as_source(Arc::new(table)), None)?;
         // An increment's columns have no qualifier.
         let columns = scan.schema().fields().iter().map(|f| f.name().clone()).collect::<Vec<_>>();
-        let exprs = columns.iter().map(|name| Expr::Column(Column::new(Some(TABLE), name)).alias(name));
+        let exprs =
+            columns.iter().map(|column| Expr::Column(Column::new(Some(name.clone()), column)).alias(column));
         let plan = scan.project(exprs.collect::<Vec<_>>())?.build()?;
         Ok(Transformed::yes(plan))
     }

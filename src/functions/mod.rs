@@ -8,10 +8,13 @@ mod resolve_update;
 
 use std::sync::{Arc, Weak};
 
-use datafusion::common::Result;
+use datafusion::catalog::TableProvider;
+use datafusion::common::{Result, TableReference};
+use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{ObjectName, TableFactor};
 
 use crate::session::Extension;
@@ -44,6 +47,13 @@ pub(crate) fn our_function(name: &ObjectName) -> Option<&'static str> {
 /// Whether a bare name is that of one of our functions.
 pub(crate) fn is_our_function(name: &str) -> bool {
     [RESOLVE_UPDATE, FILES].iter().any(|ours| name.eq_ignore_ascii_case(ours))
+}
+
+/// The plan that reads what a function gives. Its table's name says what that is: DataFusion takes two scans under one
+/// name for the same and would give both the rows of the first.
+fn scan(function: &str, of: &str, table: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+    let name = TableReference::bare(format!("{function}({of})"));
+    LogicalPlanBuilder::scan(name, provider_as_source(table), None)?.alias(function)?.build()
 }
 
 impl RelationPlanner for Functions {

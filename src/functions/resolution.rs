@@ -7,14 +7,14 @@ use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray}
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{MemTable, Session, TableProvider};
 use datafusion::common::{Result, plan_err};
-use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::planner::RelationPlannerContext;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableType};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 
 use super::arguments::Arguments;
+use super::scan;
 use crate::catalog::SYSTEM_SCHEMA;
 use crate::session::Extension;
 use crate::store::{ParentResolution, Store};
@@ -59,8 +59,8 @@ pub(super) fn plan(
     if let Some(graph) = store.known_graph() {
         graph.lookup(&feature)?;
     }
-    let table = ResolutionTable { store, feature, schema: schema() };
-    LogicalPlanBuilder::scan(RESOLUTION, provider_as_source(Arc::new(table)), None)?.build()
+    let what = format!("{}: {feature}", store.name());
+    scan(RESOLUTION, &what, Arc::new(ResolutionTable { store, feature, schema: schema() }))
 }
 
 fn schema() -> SchemaRef {

@@ -100,7 +100,8 @@ fn check_retention(
     let asked: Option<Duration> = state.table_config().deleted_file_retention_duration;
     match asked {
         Some(asked) if vacuum.retain < asked && !vacuum.allow_short => Err(MetaxyError::Invalid(format!(
-            "vacuum: table {} asks to keep its files for {} (delta.deletedFileRetentionDuration), not for {}; say              allow_short_retention if nobody reads an earlier version of it or writes to it",
+            "vacuum: table {} asks to keep its files for {} (delta.deletedFileRetentionDuration), not for {}; say \
+             allow_short_retention if nobody reads an earlier version of it or writes to it",
             store.location.table_path(feature),
             super::upkeep::shown(asked),
             super::upkeep::shown(vacuum.retain)

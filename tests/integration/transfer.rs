@@ -297,3 +297,48 @@ fn a_rebase_keeps_what_was_computed() {
         }
     });
 }
+
+/// The context is the caller's, who need not know what DataFusion's optimizer makes of struct members.
+#[test]
+fn a_rebase_works_in_any_session() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        for backend in backends(&folder) {
+            let old = store("dev", &backend, "1");
+            write(&old, &["a", "b"], "v1", 1).await;
+            resolve_and_write(&old).await;
+            let new = store("dev", &backend, "2");
+            let context = SessionContext::new();
+            let key = FeatureKey::parse("video/crop").unwrap();
+            let version = old.graph().await.unwrap().feature_version(&key).unwrap();
+            let from =
+                ReadOptions { feature_version: FeatureVersions::Exactly(version), ..ReadOptions::default() };
+            let rows_of = async || new.read(&context, "video/crop", &from).await.unwrap();
+            let preview = new.rebased(&context, "video/crop", rows_of().await, None).await.unwrap();
+            assert_eq!(rows(preview).await.unwrap().len(), 2, "{}", backend.kind());
+            let options = WriteOptions::default();
+            let report = new.rebase(&context, "video/crop", rows_of().await, None, &options).await.unwrap();
+            assert_eq!(report.rows, 2, "{}", backend.kind());
+        }
+    });
+}
+
+/// Rows that were never stored.
+#[test]
+fn rows_of_the_callers_are_rebased_in_any_session() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        for backend in backends(&folder) {
+            let store = store("dev", &backend, "1");
+            write(&store, &["a", "b"], "v1", 1).await;
+            let context = SessionContext::new();
+            let given = context
+                .sql("SELECT 'a' AS id, named_struct('audio', 'x', 'frames', 'y') AS metaxy_provenance_by_field")
+                .await
+                .unwrap();
+            let options = WriteOptions::default();
+            let report = store.rebase(&context, "video/crop", given, None, &options).await.unwrap();
+            assert_eq!(report.rows, 1, "{}", backend.kind());
+        }
+    });
+}

@@ -219,7 +219,9 @@ impl Store {
         result.push(named_struct(members(&|i| ident(new(i)))).alias(PROVENANCE_BY_FIELD));
         let versions = members(&|i| coalesce(vec![ident(kept_version(i)), ident(new(i))]));
         result.push(named_struct(versions).alias(DATA_VERSION_BY_FIELD));
-        Ok(DataFrame::new(context.state(), joined.project(result)?.build()?))
+        let mut state = context.state();
+        state.config_mut().options_mut().optimizer.enable_leaf_expression_pushdown = false;
+        Ok(DataFrame::new(state, joined.project(result)?.build()?))
     }
 }
 

@@ -85,7 +85,8 @@ impl Store {
         let targets = self.upkeep_targets(features, &options.scope).await?;
         if options.retain < RETAIN && !options.allow_short_retention {
             return Err(MetaxyError::Invalid(format!(
-                "vacuum: after {} a reader of an earlier version may still be at a file; keep files for {}, or say                  allow_short_retention if there is no such reader",
+                "vacuum: after {} a reader of an earlier version may still be at a file; keep files for {}, or say \
+                 allow_short_retention if there is no such reader",
                 shown(options.retain),
                 shown(RETAIN)
             )));
