@@ -1,6 +1,7 @@
 //! The one error type of the crate, convertible from and into [`DataFusionError`].
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
@@ -109,6 +110,14 @@ pub enum MetaxyError {
         /// The feature's key.
         feature: String,
     },
+    /// A file went while it was read, since others deleted rows or rewrote files.
+    #[error("store {store}: {reason}")]
+    Overtaken {
+        /// The store's name.
+        store: String,
+        /// Which file, and what to do.
+        reason: String,
+    },
     /// Rows that a buffered writer took could not be written. It keeps them and tries again by itself: nothing has to
     /// be given once more.
     #[error("{rows} row(s) could not be written and wait for the next try: {error}")]
@@ -143,6 +152,10 @@ impl From<DataFusionError> for MetaxyError {
                 }
                 ours => ours,
             },
+            DataFusionError::Shared(inner) => match Arc::try_unwrap(inner) {
+                Ok(inner) => inner.into(),
+                Err(inner) => MetaxyError::DataFusion(Box::new(DataFusionError::Shared(inner))),
+            },
             other => MetaxyError::DataFusion(Box::new(other)),
         }
     }
@@ -158,6 +171,20 @@ impl From<MetaxyError> for DataFusionError {
 }
 
 impl MetaxyError {
+    /// Whether others have changed a table in the middle of the work, so that doing it again may succeed.
+    pub(crate) fn is_conflict(&self) -> bool {
+        match self {
+            Self::Changed { .. } | Self::Overtaken { .. } => true,
+            Self::DataFusion(error) => match error.find_root() {
+                DataFusionError::External(inner) => {
+                    inner.downcast_ref::<Self>().is_some_and(Self::is_conflict)
+                }
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// An error of the Delta library, under the name of the store and table it happened in.
     pub(crate) fn delta(store: &str, table: &str, error: &DeltaTableError) -> Self {
         MetaxyError::Store {

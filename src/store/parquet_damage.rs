@@ -46,7 +46,7 @@ impl NamedErrorsExec {
                 if self.folder.is_gone(&file.location).await {
                     let reason = "the file was removed while it was read, by a delete or by another program; \
                                   run the statement again";
-                    return self.folder.error(name, reason).into();
+                    return self.folder.overtaken(name, reason).into();
                 }
                 let damage = damage.strip_backtrace();
                 let reason = format!("the file is damaged, put a whole copy in its place: {damage}");

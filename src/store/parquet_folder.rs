@@ -109,6 +109,14 @@ impl ParquetFolder {
         MetaxyError::Store { store: self.store_name.clone(), reason }
     }
 
+    /// The error of a read whose file has gone meanwhile.
+    pub(crate) fn overtaken(&self, file: &str, reason: &str) -> MetaxyError {
+        MetaxyError::Overtaken {
+            store: self.store_name.clone(),
+            reason: format!("{}/{file}: {reason}", self.table),
+        }
+    }
+
     /// Lists the data files and reads their footers, as far as they are not known yet.
     pub(crate) async fn files(&self) -> Result<Files> {
         let mut before = Listing::default();
@@ -174,7 +182,13 @@ impl ParquetFolder {
                 }
                 Err(error) => return Err(self.error(&added.name, &error.to_string())),
             };
-            files.push(self.data_file(staged).await?.named(&added.name));
+            let path = staged.location.clone();
+            match self.data_file(staged).await {
+                Ok(file) => files.push(file.named(&added.name)),
+                // It got its name between two requests.
+                Err(_) if self.is_gone(&path).await => return Ok(None),
+                Err(error) => return Err(error),
+            }
             view.unsettled.push(added.clone());
         }
         let (gone, mut files): (Vec<DataFile>, Vec<DataFile>) =

@@ -5,42 +5,22 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::catalog::TableProvider;
-use datafusion::common::{Column, JoinType, NullEquality, TableReference};
+use datafusion::common::TableReference;
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::provider_as_source;
-use datafusion::execution::SessionState;
-use datafusion::execution::memory_pool::MemoryLimit;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, ident, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::SessionContext;
-use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
+use super::missing::missing;
 use super::{Recorded, again, stored_rows};
-use crate::columns::{
-    CREATED_AT, DATA_VERSION, DELETED_AT, FEATURE_VERSION, MATERIALIZATION_ID, PROJECT_VERSION, PROVENANCE,
-    UPDATED_AT, scalar_type,
-};
 use crate::error::{MetaxyError, Result};
 use crate::model::{FeatureDefinition, FeatureKey};
 use crate::store::view::{Others, View};
 use crate::store::{
     Append, Basis, EventType, FeatureTable, FeatureVersions, Samples, Store, WriteScope, WriteTime,
 };
-use crate::types::storable;
-
-/// The columns that, with the ids, tell one row of a sample's history from another.
-const IDENTITY: [&str; 8] = [
-    FEATURE_VERSION,
-    PROJECT_VERSION,
-    PROVENANCE,
-    DATA_VERSION,
-    CREATED_AT,
-    UPDATED_AT,
-    DELETED_AT,
-    MATERIALIZATION_ID,
-];
 
 /// Hears how far a copy is.
 pub type OnProgress = Arc<dyn Fn(&CopyProgress) + Send + Sync>;
@@ -219,12 +199,15 @@ impl Store {
         }
         let stored = self.open(definition.key()).await?;
         let table = stored.as_ref().map(|stored| stored.provider.schema());
-        if let Some(stored) = stored {
-            let own = Arc::clone(definition);
-            let target = FeatureTable::new(Arc::clone(self), own, Some(stored), View::HISTORY);
-            plan = missing(plan, &definition.spec.id_columns, target)?;
-        }
-        let rows = DataFrame::new(streaming(context.state()), plan).execute_stream().await?;
+        let rows = match stored {
+            Some(stored) => {
+                let own = Arc::clone(definition);
+                let target = FeatureTable::new(Arc::clone(self), own, Some(stored), View::HISTORY);
+                let target = scan("target", Arc::new(target))?;
+                missing(plan, target, &definition.spec.id_columns, context.state()).await?
+            }
+            None => DataFrame::new(context.state(), plan).execute_stream().await?,
+        };
         let (schema, rows) = stored_rows(rows, table.as_deref());
         let (progress, feature, read) =
             (options.progress.clone(), definition.key().clone(), AtomicU64::new(0));
@@ -262,58 +245,4 @@ fn check_ids(own: &FeatureDefinition, other: &FeatureDefinition) -> Result<()> {
 
 fn scan(name: &str, table: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
     Ok(LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(table), None)?.build()?)
-}
-
-/// A session in which joins leave their sides where they are, and spill to disk where memory has a limit.
-fn streaming(mut state: SessionState) -> SessionState {
-    let limited = !matches!(state.runtime_env().memory_pool.memory_limit(), MemoryLimit::Infinite);
-    let optimizer = &mut state.config_mut().options_mut().optimizer;
-    optimizer.join_reordering = false;
-    optimizer.prefer_hash_join = !limited;
-    state
-}
-
-/// The rows of a plan that are not among those of the table.
-fn missing(plan: LogicalPlan, ids: &[String], table: FeatureTable) -> Result<LogicalPlan> {
-    let there = table.schema();
-    let here = Schema::clone(plan.schema().as_arrow());
-    let columns: Vec<&str> = ids
-        .iter()
-        .map(String::as_str)
-        .chain(IDENTITY)
-        .filter(|name| here.field_with_name(name).is_ok() || there.field_with_name(name).is_ok())
-        .collect();
-    let name = |side: &str, i: usize| format!("__metaxy_{side}{i}");
-    // Both sides in one type; a column that one side lacks is NULL there.
-    let side = |schema: &Schema, label: &str| -> Vec<Expr> {
-        let column = |(i, column): (usize, &&str)| {
-            let data_type = scalar_type(column)
-                .or_else(|| Some(storable(here.field_with_name(column).ok()?.data_type())))
-                .unwrap_or(DataType::Utf8);
-            let value = match schema.field_with_name(column) {
-                Ok(_) => ident(*column),
-                Err(_) => lit(ScalarValue::Null),
-            };
-            cast(value, data_type).alias(name(label, i))
-        };
-        columns.iter().enumerate().map(column).collect()
-    };
-    let names = |label: &str| -> Vec<Column> {
-        (0..columns.len()).map(|i| Column::new_unqualified(name(label, i))).collect()
-    };
-    let target = LogicalPlanBuilder::from(scan("target", Arc::new(table))?)
-        .project(side(&there, "target"))?
-        .build()?;
-    let all: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
-    let marked: Vec<Expr> = all.iter().cloned().chain(side(&here, "source")).collect();
-    let plan = LogicalPlanBuilder::from(plan).project(marked)?.build()?;
-    // The side on the left is held in memory: what tells the target's rows apart, not all that is copied.
-    let plan = LogicalPlanBuilder::from(target).join_detailed(
-        plan,
-        JoinType::RightAnti,
-        (names("target"), names("source")),
-        None,
-        NullEquality::NullEqualsNull,
-    )?;
-    Ok(plan.project(all)?.build()?)
 }

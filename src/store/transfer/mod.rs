@@ -1,6 +1,7 @@
 //! Rows on their way from one store, or one feature version, to another.
 
 mod copy;
+mod missing;
 mod rebase;
 mod recorded;
 mod stored;
@@ -15,7 +16,7 @@ use crate::error::{MetaxyError, Result};
 const ATTEMPTS: usize = 20;
 
 /// Whether work whose rows depend on what the table holds should be done again: that has changed before they could be
-/// written.
+/// written, or while they were read.
 pub(in crate::store) fn again<T>(outcome: &Result<T>, attempt: usize) -> bool {
-    matches!(outcome, Err(MetaxyError::Changed { .. })) && attempt < ATTEMPTS
+    outcome.as_ref().is_err_and(MetaxyError::is_conflict) && attempt < ATTEMPTS
 }
