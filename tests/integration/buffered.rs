@@ -207,6 +207,26 @@ fn an_error_of_the_background_comes_back() {
 }
 
 #[test]
+fn a_parent_does_not_overtake_rows_of_its_dependents() {
+    run(async {
+        let store = store(&Arc::default());
+        let writer = store.buffered(BufferOptions { rows: 2, ..never() });
+        writer.put("video/crop", batch(&["a"], Some("v"))).await.unwrap();
+        writer.put("video", batch(&["a"], Some("v"))).await.unwrap();
+        assert_eq!(writer.waiting().await, 2);
+        // Only the parent has enough rows; what waits of the child is written with it, and first.
+        writer.put("video", batch(&["b"], Some("v"))).await.unwrap();
+        assert_eq!(writer.waiting().await, 0);
+        assert_eq!(ids(&store, "video/crop", &history()).await, ["a"]);
+        // The other way round nothing has to be.
+        writer.put("video", batch(&["c"], Some("v"))).await.unwrap();
+        writer.put("video/crop", batch(&["b", "c"], Some("v"))).await.unwrap();
+        assert_eq!(writer.waiting().await, 1);
+        writer.close().await.unwrap();
+    });
+}
+
+#[test]
 fn dependents_are_written_before_their_parents() {
     run(async {
         let backend = Arc::new(Unreliable::default());
