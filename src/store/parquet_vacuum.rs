@@ -17,7 +17,8 @@ pub(super) async fn vacuum(
     let table = store.location.table_path(feature);
     let folder = store.folder(feature)?;
     let mut files = folder.files().await?;
-    if !vacuum.dry_run && !(files.unsettled().is_empty() && files.superseded().is_empty()) {
+    let is_settled = files.unsettled().is_empty() && files.superseded().is_empty();
+    if !vacuum.dry_run && !is_settled {
         // A replacement that a crash has cut short is not complete without what it has staged.
         folder.settle(&files, false).await?;
         files = folder.files().await?;

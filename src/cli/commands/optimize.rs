@@ -66,7 +66,7 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     let store = program.store().await?;
     let options = OptimizeOptions {
         fold_older_than: args.fold_older_than,
-        file_size: args.file_size.unwrap_or(OptimizeOptions::default().file_size),
+        file_size: args.file_size.unwrap_or_else(|| OptimizeOptions::default().file_size),
         full: args.full,
         dry_run: args.dry_run,
         ..OptimizeOptions::default()
