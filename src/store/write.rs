@@ -30,7 +30,8 @@ use crate::model::FeatureDefinition;
 pub struct WriteOptions {
     /// The caller's run id, stored with each row.
     pub materialization_id: Option<String>,
-    /// The caller's key for this write: a second write with the same key adds nothing.
+    /// The caller's key for this write: a second write with the same key adds nothing. A write without rows leaves no
+    /// mark, so that rows which come later under its key are not lost.
     pub write_key: Option<String>,
     /// Whether versions that are NULL, empty or contain the separator are refused.
     pub strict_versions: bool,
