@@ -9,6 +9,7 @@ mod helper;
 mod narrowed;
 mod print;
 mod program;
+mod progress;
 mod prompt;
 mod remote;
 mod report;
@@ -67,6 +68,7 @@ where
             ExitCode::from(2)
         }
         Err(error) if report::is_output_closed(&error) => ExitCode::SUCCESS,
+        Err(error) if report::is_interrupted(&error) => ExitCode::from(INTERRUPTED),
         Err(error) => {
             report::error(&error);
             ExitCode::FAILURE

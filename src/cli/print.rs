@@ -1,5 +1,6 @@
 //! A statement's way to printed rows.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
@@ -22,9 +23,11 @@ use datafusion_cli::print_options::{MaxRows, PrintOptions};
 use futures::StreamExt;
 
 use super::context::CliContext;
+use super::progress::Bar;
 use super::{remote, report};
 use crate::error::{MetaxyError, Result};
 use crate::session::MetaxyStatement;
+use crate::store::Progress;
 
 /// Runs one statement and prints what it returns, then how many rows and how long it took.
 ///
@@ -40,6 +43,7 @@ pub(super) async fn execute(
     options: PrintOptions,
 ) -> Result<()> {
     let start = Instant::now();
+    let is_call = statement.is_call();
     let plan = context.session().plan(statement).await?;
     let limit = if shows_all(&plan) { MaxRows::Unlimited } else { options.maxrows };
     let plan = remote::execute(&context, plan).await?.create_physical_plan().await?;
@@ -61,12 +65,15 @@ pub(super) async fn execute(
 
     let task = context.session().context().task_ctx();
     let held = MemoryConsumer::new("metaxy-cli").register(task.memory_pool());
+    let progress = Progress::of(context.session().context()).filter(|_| !is_call);
+    let _watched = progress.map(|progress| progress.watch("reading", Arc::clone(&plan)));
+    let bar = Bar::over(context.session().context());
     let stream = execute_stream(plan, task.clone())?;
     let style = &task.session_config().options().format;
     let (rows, limit) = match format {
-        PrintFormat::Table => (print_table(stream, limit, &held, style).await?, limit),
-        PrintFormat::Json => (print_json(stream).await?, MaxRows::Unlimited),
-        other => (print_lines(stream, other, style).await?, MaxRows::Unlimited),
+        PrintFormat::Table => (print_table(stream, bar, limit, &held, style).await?, limit),
+        PrintFormat::Json => (print_json(stream, bar).await?, MaxRows::Unlimited),
+        other => (print_lines(stream, bar, other, style).await?, MaxRows::Unlimited),
     };
     if !options.quiet {
         report::output(summary(rows, limit, start).as_bytes())?;
@@ -89,6 +96,7 @@ fn shows_all(plan: &LogicalPlan) -> bool {
 
 async fn print_table(
     mut stream: SendableRecordBatchStream,
+    bar: Bar,
     limit: MaxRows,
     held: &MemoryReservation,
     style: &FormatOptions,
@@ -106,22 +114,25 @@ async fn print_table(
         }
         rows += batch.num_rows();
     }
+    drop(bar);
     print_batches(PrintFormat::Table, schema, &batches, limit, true, style)?;
     Ok(rows)
 }
 
 async fn print_lines(
     mut stream: SendableRecordBatchStream,
+    bar: Bar,
     format: PrintFormat,
     style: &FormatOptions,
 ) -> Result<usize> {
-    let mut rows = 0;
+    let (mut rows, mut bar) = (0, Some(bar));
     while let Some(batch) = stream.next().await {
         let mut batch = batch?;
         if matches!(format, PrintFormat::Csv | PrintFormat::Tsv) {
             batch = flat(&batch)?;
         }
         if batch.num_rows() > 0 {
+            leave_screen(&mut bar);
             print_batches(
                 format,
                 batch.schema(),
@@ -161,12 +172,13 @@ fn flat(batch: &RecordBatch) -> Result<RecordBatch> {
 }
 
 /// One JSON array around all rows; nothing if there are none, as datafusion-cli does.
-async fn print_json(mut stream: SendableRecordBatchStream) -> Result<usize> {
+async fn print_json(mut stream: SendableRecordBatchStream, bar: Bar) -> Result<usize> {
     let mut writer = ArrayWriter::new(Vec::new());
-    let mut rows = 0;
+    let (mut rows, mut bar) = (0, Some(bar));
     while let Some(batch) = stream.next().await {
         let batch = batch?;
         if batch.num_rows() > 0 {
+            leave_screen(&mut bar);
             writer.write(&batch).map_err(arrow)?;
             report::output(&std::mem::take(writer.get_mut()))?;
         }
@@ -178,6 +190,13 @@ async fn print_json(mut stream: SendableRecordBatchStream) -> Result<usize> {
         report::output(writer.get_ref())?;
     }
     Ok(rows)
+}
+
+/// Takes the bar away before rows are printed where it is shown; beside a file it stays until the last row.
+fn leave_screen(bar: &mut Option<Bar>) {
+    if std::io::stdout().is_terminal() {
+        *bar = None;
+    }
 }
 
 fn arrow(error: ArrowError) -> MetaxyError {

@@ -7,6 +7,7 @@ use tokio::sync::OnceCell;
 
 use super::args::Globals;
 use super::commands::sql::Input;
+use super::progress::{self, Bar};
 use super::report;
 use super::rows::{Format, Rows};
 use super::run::Source;
@@ -84,7 +85,9 @@ impl Program {
                 report::warning(&warning);
             }
             let options = SessionOptions { store: None, memory_limit: self.globals.memory_limit };
-            MetaxySession::open(config, options).await
+            let session = MetaxySession::open(config, options).await?;
+            progress::attach(session.context(), self.globals.quiet);
+            Ok::<_, MetaxyError>(session)
         });
         let session = session.await?;
         self.print_warnings();
@@ -99,6 +102,15 @@ impl Program {
     pub(super) async fn store(&self) -> Result<Arc<Store>> {
         let extension = self.session().await?.extension();
         extension.store(extension.default_store())
+    }
+
+    /// A progress bar for work of the session, until it is dropped: before anything is printed.
+    ///
+    /// # Errors
+    ///
+    /// As [`session`](Self::session).
+    pub(super) async fn bar(&self) -> Result<Bar> {
+        Ok(Bar::over(self.session().await?.context()))
     }
 
     /// Runs the statements of files for what they leave in the session, views above all; their results are not

@@ -20,6 +20,18 @@ impl Display for OutputClosed {
 
 impl std::error::Error for OutputClosed {}
 
+/// Says that the user has ended the run.
+#[derive(Debug)]
+struct Interrupted;
+
+impl Display for Interrupted {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl std::error::Error for Interrupted {}
+
 /// Writes to the standard output, at once.
 ///
 /// # Errors
@@ -40,9 +52,28 @@ pub(super) fn output_closed() -> MetaxyError {
 
 /// Whether an error only says that the reader of the standard output has left, as `head` does.
 pub(super) fn is_output_closed(error: &MetaxyError) -> bool {
+    is::<OutputClosed>(error)
+}
+
+/// The error that ends a run because the user has pressed Ctrl-C.
+pub(super) fn interrupted() -> MetaxyError {
+    MetaxyError::DataFusion(Box::new(DataFusionError::External(Box::new(Interrupted))))
+}
+
+/// Whether an error only says that the user has pressed Ctrl-C.
+pub(super) fn is_interrupted(error: &MetaxyError) -> bool {
+    is::<Interrupted>(error)
+}
+
+/// Whether an error ends a run without anything having gone wrong.
+pub(super) fn is_end(error: &MetaxyError) -> bool {
+    is_output_closed(error) || is_interrupted(error)
+}
+
+fn is<E: std::error::Error + 'static>(error: &MetaxyError) -> bool {
     match error {
         MetaxyError::DataFusion(inner) => {
-            matches!(inner.as_ref(), DataFusionError::External(inner) if inner.is::<OutputClosed>())
+            matches!(inner.as_ref(), DataFusionError::External(inner) if inner.is::<E>())
         }
         _ => false,
     }

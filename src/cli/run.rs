@@ -80,7 +80,7 @@ pub(super) struct Runner {
     pub(super) context: CliContext,
     /// How results are printed; commands change it.
     pub(super) options: PrintOptions,
-    /// Whether Ctrl-C ends the statement instead of the program.
+    /// Whether Ctrl-C ends the statement only, and not the program too.
     pub(super) interactive: bool,
 }
 
@@ -106,7 +106,7 @@ impl Runner {
             self.print_warnings();
             match (result, &source.name) {
                 (Ok(Flow::Continue), _) => {}
-                (Err(error), Some(name)) if !report::is_output_closed(&error) => {
+                (Err(error), Some(name)) if !report::is_end(&error) => {
                     let file = format!("{name}:{}", script.line(start)).into();
                     return Err(MetaxyError::File { file, reason: report::describe(&error) });
                 }
@@ -135,23 +135,27 @@ impl Runner {
         Ok(Flow::Continue)
     }
 
-    /// Runs a statement in a task of its own, so that Ctrl-C is heard even while it is busy.
+    /// Runs a statement in a task of its own, so that Ctrl-C is heard even while it is busy. What the statement has
+    /// staged is taken away when it is dropped.
     async fn run_statement(&self, statement: MetaxyStatement) -> Result<()> {
         let work = print::execute(self.context.clone(), statement, self.options.clone());
         let mut task = tokio::spawn(Box::pin(work));
-        if !self.interactive {
-            return task.await.unwrap_or_else(|error| Err(stopped(&error)));
-        }
         tokio::select! {
             result = &mut task => return result.unwrap_or_else(|error| Err(stopped(&error))),
-            _ = tokio::signal::ctrl_c() => task.abort(),
+            Ok(()) = tokio::signal::ctrl_c() => task.abort(),
         }
-        // The terminal has shown ^C in this line.
-        report::output(b"\n")?;
+        if self.interactive {
+            // The terminal has shown ^C in this line.
+            report::output(b"\n")?;
+        }
         // It stops where it next waits for something; who can't wait for that presses Ctrl-C again.
         tokio::select! {
-            result = &mut task => result.unwrap_or_else(|error| Err(stopped(&error))),
-            _ = tokio::signal::ctrl_c() => std::process::exit(130),
+            result = &mut task => match self.interactive {
+                true => result.unwrap_or_else(|error| Err(stopped(&error))),
+                // A script ends here, even if the statement was done before the signal came.
+                false => Err(report::interrupted()),
+            },
+            Ok(()) = tokio::signal::ctrl_c() => std::process::exit(130),
         }
     }
 

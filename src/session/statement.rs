@@ -2,6 +2,7 @@
 
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -19,6 +20,14 @@ pub enum MetaxyStatement {
     Feature(Box<FeatureStatement>),
     /// Anything that DataFusion parses.
     DataFusion(Box<Statement>),
+}
+
+impl MetaxyStatement {
+    /// Whether it calls a procedure, whose work says itself how far it is.
+    pub(crate) fn is_call(&self) -> bool {
+        let Self::DataFusion(statement) = self else { return false };
+        matches!(statement.as_ref(), Statement::Statement(inner) if matches!(**inner, SqlStatement::Call(_)))
+    }
 }
 
 /// Parses every statement of `sql`.

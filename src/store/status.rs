@@ -11,10 +11,10 @@ use datafusion::functions_aggregate::expr_fn::{count, sum};
 use datafusion::logical_expr::{Expr, cast as cast_to, ident, lit};
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 
-use super::Store;
 use super::search::has_rows;
+use super::{Store, watched};
 use crate::columns::INCREMENT;
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
@@ -185,7 +185,8 @@ impl Store {
             .aggregate(vec![kind()], vec![sum(ident(ROWS)).alias(ROWS), count(lit(1)).alias(UNITS)])?
             .select(vec![kind(), whole(ident(ROWS)).alias(ROWS), whole(ident(UNITS)).alias(UNITS)])?;
         let mut found = HashMap::new();
-        for batch in counts.collect().await? {
+        let mut counts = watched(format!("comparing {}", inputs.plan.feature.key()), counts).await?;
+        while let Some(batch) = counts.try_next().await? {
             let kinds = cast(batch.column(0), &DataType::Utf8).map_err(DataFusionError::from)?;
             let [rows, units] = [1, 2].map(|i| batch.column(i).as_primitive::<Int64Type>().values());
             for (i, kind) in kinds.as_string::<i32>().iter().enumerate() {

@@ -92,7 +92,9 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     }
     let names: Vec<String> = features.iter().map(|feature| feature.key().to_string()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let bar = program.bar().await?;
     let copied = target.copy_from(&source, session.context(), Some(&names), &options).await?;
+    drop(bar);
     let mut rows = Rows::new(["feature", "rows"]);
     for copied in &copied {
         rows.push([json!(copied.feature.to_string()), json!(copied.rows)]);

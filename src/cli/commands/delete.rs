@@ -94,21 +94,25 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     }
     // Counted for all before anything is done: a condition that doesn't fit one of them is found out in time.
     let mut counts = Vec::new();
+    let bar = program.bar().await?;
     if asks || args.dry_run || deletions.len() > 1 {
         for deletion in &deletions {
             counts.push(deletion.count(session).await?);
         }
     }
+    drop(bar);
     if asks && !confirm(&features, counts.iter().sum(), args.hard).await? {
         program.notice("Nothing was deleted.");
         return Ok(Outcome::Failed);
     }
     if !args.dry_run {
         counts.clear();
+        let bar = program.bar().await?;
         for deletion in &deletions {
             match deletion.carry_out(session).await {
                 Ok(count) => counts.push(count),
                 Err(error) => {
+                    drop(bar);
                     if !counts.is_empty() {
                         print(program, &features, &counts)?;
                     }

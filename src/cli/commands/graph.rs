@@ -109,7 +109,9 @@ async fn count(program: &Program, store: &Arc<Store>, picture: &mut Picture) -> 
     let defined = picture.features.iter().filter(|feature| feature.standing != Standing::Undefined);
     let keys = defined.map(|feature| FeatureKey::parse(&feature.key)).collect::<Result<Vec<_>>>()?;
     let context = program.session().await?.context();
+    let bar = program.bar().await?;
     let found = store.statuses(context, &keys, &HashMap::new()).await;
+    drop(bar);
     for (key, status) in keys.iter().zip(found) {
         if let Some(feature) = picture.feature_mut(&key.to_string()) {
             feature.status = Some(match status {

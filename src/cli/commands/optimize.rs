@@ -73,7 +73,9 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     };
     let names: Vec<&str> = args.features.iter().map(String::as_str).collect();
     let names = (!names.is_empty()).then_some(names.as_slice());
+    let bar = program.bar().await?;
     let done = store.optimize(program.session().await?.context(), names, &options).await?;
+    drop(bar);
     let mut rows =
         Rows::new(["feature", "files_before", "files_after", "bytes_before", "bytes_after", "rows_folded"]);
     for one in &done {

@@ -63,7 +63,10 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
         }
     }
     call.push(')');
-    program.print(&Rows::collect(session.sql(&call).await?).await?)?;
+    let bar = program.bar().await?;
+    let rows = Rows::collect(session.sql(&call).await?).await?;
+    drop(bar);
+    program.print(&rows)?;
     if args.dry_run {
         program.notice("This was a dry run: nothing was written.");
     }

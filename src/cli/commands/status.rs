@@ -105,7 +105,9 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
             Err(error) => drop(unusable.insert(key.clone(), error)),
         }
     }
+    let bar = program.bar().await?;
     let found = look.statuses(session.context(), &keys, &options).await;
+    drop(bar);
     let mut rows = Rows::new([
         "feature",
         "status",

@@ -20,9 +20,10 @@ use datafusion::dataframe::DataFrame;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, col, lit};
 use datafusion::prelude::SessionContext;
+use futures::TryStreamExt;
 
 use super::view::{Others, View};
-use super::{FeatureTable, FeatureVersions, Store, WriteScope};
+use super::{FeatureTable, FeatureVersions, Store, WriteScope, watched};
 use crate::columns::FEATURE_VERSION;
 use crate::error::Result;
 
@@ -129,7 +130,10 @@ impl Store {
         }
         let key = DeleteKey::Given(options.write_key.clone());
         let plan = deletion(&table, name, &rows.build()?, &options.scope, key, everything)?;
-        let counts = DataFrame::new(context.state(), plan).collect().await?;
+        let work =
+            watched(format!("deleting from {}", definition.key()), DataFrame::new(context.state(), plan))
+                .await?;
+        let counts: Vec<_> = work.try_collect().await?;
         let count = |values: &datafusion::arrow::array::UInt64Array| values.values().iter().sum::<u64>();
         Ok(counts.iter().map(|batch| count(batch.column(0).as_primitive::<UInt64Type>())).sum())
     }

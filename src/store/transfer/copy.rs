@@ -19,7 +19,7 @@ use crate::error::{MetaxyError, Result};
 use crate::model::{FeatureDefinition, FeatureKey};
 use crate::store::view::{Others, View};
 use crate::store::{
-    Append, Basis, EventType, FeatureTable, FeatureVersions, Samples, Store, WriteScope, WriteTime,
+    Append, Basis, EventType, FeatureTable, FeatureVersions, Samples, Store, WriteScope, WriteTime, watched,
 };
 
 /// Hears how far a copy is.
@@ -204,9 +204,12 @@ impl Store {
                 let own = Arc::clone(definition);
                 let target = FeatureTable::new(Arc::clone(self), own, Some(stored), View::HISTORY);
                 let target = scan("target", Arc::new(target))?;
-                missing(plan, target, &definition.spec.id_columns, context.state()).await?
+                missing(plan, target, definition, context.state()).await?
             }
-            None => DataFrame::new(context.state(), plan).execute_stream().await?,
+            None => {
+                let what = format!("copying {}", definition.key());
+                watched(what, DataFrame::new(context.state(), plan)).await?
+            }
         };
         let (schema, rows) = stored_rows(rows, table.as_deref());
         let (progress, feature, read) =

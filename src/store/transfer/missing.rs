@@ -21,7 +21,9 @@ use crate::columns::{
     UPDATED_AT, scalar_type,
 };
 use crate::error::Result;
+use crate::model::FeatureDefinition;
 use crate::operators::Keys;
+use crate::store::watched;
 use crate::types::storable;
 
 /// The columns that, with the ids, tell one row of a sample's history from another.
@@ -39,19 +41,21 @@ const IDENTITY: [&str; 8] = [
 /// What a row of the table costs while rows are looked up in it, in bytes.
 const KEY_BYTES: usize = 2 * size_of::<u128>();
 
-/// The rows of `source` that are not among those of `target`, a table with these id columns, as they are read.
+/// The rows of `source` that are not among those of `target`, both of this feature, as they are read.
 ///
 /// Only a hash of what tells rows apart is held in memory, of the target's rows: the source may be as wide and as long
 /// as it likes, and a copy that is repeated costs no more than the first.
 pub(super) async fn missing(
     source: LogicalPlan,
     target: LogicalPlan,
-    ids: &[String],
+    feature: &FeatureDefinition,
     state: SessionState,
 ) -> Result<SendableRecordBatchStream> {
     let here = Schema::clone(source.schema().as_arrow());
     let there = Schema::clone(target.schema().as_arrow());
-    let columns: Vec<&str> = ids
+    let columns: Vec<&str> = feature
+        .spec
+        .id_columns
         .iter()
         .map(String::as_str)
         .chain(IDENTITY)
@@ -76,7 +80,8 @@ pub(super) async fn missing(
         MemoryConsumer::new("copy[rows of the target]").register(&state.runtime_env().memory_pool);
     let mut known: HashSet<u128> = HashSet::new();
     let target = LogicalPlanBuilder::from(target).project(identity(&there))?.build()?;
-    let mut rows = DataFrame::new(state.clone(), target).execute_stream().await?;
+    let mut rows =
+        watched(format!("looking up {}", feature.key()), DataFrame::new(state.clone(), target)).await?;
     while let Some(batch) = rows.next().await.transpose()? {
         reservation.try_grow(batch.num_rows() * KEY_BYTES)?;
         known.extend(keys.of(batch.columns())?);
@@ -84,7 +89,7 @@ pub(super) async fn missing(
     let all = source.schema().columns().into_iter().map(Expr::Column);
     let marked: Vec<Expr> = all.chain(identity(&here)).collect();
     let plan = LogicalPlanBuilder::from(source).project(marked)?.build()?;
-    let rows = DataFrame::new(state, plan).execute_stream().await?;
+    let rows = watched(format!("copying {}", feature.key()), DataFrame::new(state, plan)).await?;
     let shown = here.fields().len();
     let first: Vec<usize> = (0..shown).collect();
     let schema: SchemaRef = Arc::new(rows.schema().project(&first).map_err(DataFusionError::from)?);

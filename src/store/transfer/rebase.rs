@@ -15,7 +15,7 @@ use super::recorded::Recorded;
 use crate::columns::{CREATED_AT, DATA_VERSION_BY_FIELD, PROVENANCE_BY_FIELD, is_reserved};
 use crate::error::{MetaxyError, Result};
 use crate::store::view::{Others, View};
-use crate::store::{Basis, EventType, FeatureTable, Samples, Store, WriteOptions, WriteReport};
+use crate::store::{Basis, EventType, FeatureTable, Samples, Store, WriteOptions, WriteReport, watched};
 use crate::update::{IncrementOptions, version_of};
 
 /// The versions that the target graph gives a sample.
@@ -83,7 +83,8 @@ impl Store {
         let rows = self.with_new_versions(context, feature, rows).await?;
         let samples = Some(Samples::new(&definition.spec.id_columns));
         let basis = Basis { state: read_at, samples };
-        self.write_rows_at(&definition, rows.execute_stream().await?, options, Some(basis)).await
+        let rows = watched(format!("rebasing {}", definition.key()), rows).await?;
+        self.write_rows_at(&definition, rows, options, Some(basis)).await
     }
 
     /// The latest live row of each sample at a feature version, of this store only.

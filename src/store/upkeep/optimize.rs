@@ -23,7 +23,7 @@ use crate::store::row_order::{file_and_position, first_of_file};
 use crate::store::snapshot::{Replacement, Rewrite, RewriteOutcome, TablePart};
 use crate::store::transfer::stored_rows;
 use crate::store::unfiltered::Unfiltered;
-use crate::store::{Store, TableSnapshot, WriteScope};
+use crate::store::{Progress, Store, TableSnapshot, WriteScope, watched};
 
 /// How large a file gets.
 const FILE_SIZE: u64 = 128 * 1024 * 1024;
@@ -159,7 +159,10 @@ impl Store {
         // One partition: rows are numbered, and written, one after the other.
         let mut config = SessionConfig::new();
         config.options_mut().execution = context.copied_config().options().execution.clone();
-        let config = config.with_target_partitions(1);
+        let mut config = config.with_target_partitions(1);
+        if let Some(progress) = Progress::of(context) {
+            config.set_extension(progress);
+        }
         let context = &SessionContext::new_with_config_rt(config, context.runtime_env());
         let gone = match (&target.definition, options.fold_older_than) {
             (Some(definition), Some(age)) => {
@@ -178,7 +181,14 @@ impl Store {
         }
         let ids = target.definition.as_ref().map_or(&[] as &[String], |feature| &feature.spec.id_columns);
         let drops_rows = !gone.is_empty();
-        let work = Anew { context, snapshot: snapshot.as_ref(), parts: &parts, gone: gone.into(), ids };
+        let work = Anew {
+            feature: &target.key,
+            context,
+            snapshot: snapshot.as_ref(),
+            parts: &parts,
+            gone: gone.into(),
+            ids,
+        };
         let written = Arc::new(AtomicU64::new(0));
         let mut replacements = Vec::new();
         for run in runs {
@@ -212,6 +222,7 @@ fn touched(parts: &[TablePart], gone: &[u64]) -> BTreeSet<usize> {
 
 /// How parts are written anew.
 struct Anew<'a> {
+    feature: &'a FeatureKey,
     context: &'a SessionContext,
     snapshot: &'a dyn TableSnapshot,
     parts: &'a [TablePart],
@@ -234,7 +245,8 @@ impl Anew<'_> {
             |id: &&String| schema.field_with_name(id).is_ok_and(|field| !field.data_type().is_nested());
         let ids = self.ids.iter().filter(sortable).map(ident);
         let order = ids.chain([ident(ROW_ORDER)]).map(|column| column.sort(true, true)).collect();
-        let rows = rows.sort(order)?.drop_columns(&[ROW_ORDER])?.execute_stream().await?;
+        let rows = rows.sort(order)?.drop_columns(&[ROW_ORDER])?;
+        let rows = watched(format!("optimizing {}", self.feature), rows).await?;
         let (schema, rows) = stored_rows(rows, None);
         Ok(Replacement { parts: run, schema, rows })
     }
