@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::report;
 use crate::error::{MetaxyError, Result};
-use crate::model::{FeatureDefinition, FeatureGraph};
+use crate::model::{FeatureDefinition, FeatureGraph, Origin};
 use crate::store::Store;
 
 /// Features by name, or all of the project.
@@ -72,8 +72,10 @@ impl Projects {
             true => None,
             false => self.project.as_deref().or_else(|| store.project()),
         };
-        let of_project =
-            |definition: &FeatureDefinition| project.is_none_or(|name| definition.project == name);
+        let of_project = |definition: &FeatureDefinition| {
+            project.is_none_or(|name| definition.project == name)
+                && !matches!(definition.origin, Origin::Removed(_))
+        };
         let features = in_order(&graph, of_project);
         if let (Some(name), true) = (&self.project, features.is_empty()) {
             let mut known: Vec<&str> = graph.iter().map(|definition| definition.project.as_str()).collect();

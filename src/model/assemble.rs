@@ -128,8 +128,11 @@ impl FeatureGraph {
             self.entries.iter().filter(is_declared).map(|entry| entry.definition.project.as_str()).collect();
         let mut projects: BTreeMap<&str, BTreeMap<&FeatureKey, &str>> = BTreeMap::new();
         for entry in &self.entries {
-            let removed = declared.contains(entry.definition.project.as_str())
-                && matches!(entry.definition.origin, Origin::Store(_));
+            let removed = match &entry.definition.origin {
+                Origin::Removed(_) => true,
+                Origin::Store(_) => declared.contains(entry.definition.project.as_str()),
+                _ => false,
+            };
             if removed || is_expected(&entry) {
                 continue;
             }
@@ -318,6 +321,8 @@ mod tests {
         assert_eq!(keys_of(vec![stored(), single()]), ["a", "b"]);
         let whole = features(vec![declare("a", Origin::Session), declare("b", Origin::Session)]);
         assert_eq!(features(vec![stored(), single()]), whole);
+        let removed = declare("z", Origin::Removed("dev".to_owned()));
+        assert_eq!(features(vec![stored(), removed, single()]), whole);
         // A project that is declared has what it declares, and what is defined beside it.
         assert_eq!(keys_of(vec![stored(), declare("c", Origin::Session), single()]), ["b", "c"]);
     }

@@ -33,10 +33,19 @@ pub enum Origin {
     File(PathBuf),
     /// The system tables of the store of this name.
     Store(String),
+    /// The system tables of the store of this name; but the current version of its project has the feature no more.
+    Removed(String),
     /// Declared by the running program, together with all of its project.
     Session,
     /// Defined one by one while the program runs, as `CREATE FEATURE` does.
     Statement,
+}
+
+impl Origin {
+    /// Whether only a store knows of the definition.
+    pub fn is_recorded(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Removed(_))
+    }
 }
 
 impl fmt::Display for Origin {
@@ -44,6 +53,7 @@ impl fmt::Display for Origin {
         match self {
             Origin::File(path) => write!(f, "file {}", path.display()),
             Origin::Store(name) => write!(f, "store {name}"),
+            Origin::Removed(name) => write!(f, "store {name}, removed from its project"),
             Origin::Session | Origin::Statement => f.write_str("this session"),
         }
     }

@@ -7,6 +7,9 @@ use super::read::{Step, Wrong};
 use super::spec::{FeatureDep, FeatureSpec};
 use crate::error::Result;
 
+const IS_RESERVED: &str =
+    "names that begin with metaxy_ are those of the columns that a store adds; take another";
+
 impl FeatureSpec {
     /// Finds the first fault, with the key it is at.
     pub(super) fn check(&self) -> Result<(), Wrong> {
@@ -94,12 +97,20 @@ impl FeatureDep {
             if old.is_empty() || new.is_empty() {
                 return Err(Wrong::at(at, "a column needs a name"));
             }
+            if is_reserved(new) {
+                return Err(Wrong::at(at, format!("{new}: {IS_RESERVED}")));
+            }
             if let Some(other) = seen.insert(new, old) {
                 return Err(Wrong::at(at, format!("columns {other} and {old} are both renamed to {new}")));
             }
         }
         Ok(())
     }
+}
+
+/// Whether only the store writes columns of this name.
+fn is_reserved(column: &str) -> bool {
+    column.starts_with("metaxy_") || column.starts_with("__metaxy_")
 }
 
 fn check_columns(columns: &[String]) -> Result<(), Wrong> {
@@ -109,6 +120,9 @@ fn check_columns(columns: &[String]) -> Result<(), Wrong> {
     for (i, column) in columns.iter().enumerate() {
         if column.is_empty() {
             return Err(Wrong::at([i.into()], "a column needs a name"));
+        }
+        if is_reserved(column) {
+            return Err(Wrong::at([i.into()], format!("{column}: {IS_RESERVED}")));
         }
         if columns.iter().take(i).any(|other| other == column) {
             return Err(Wrong::at([i.into()], format!("column {column} is listed twice")));
@@ -140,6 +154,13 @@ mod tests {
         let twice = error(json!({"id_columns": ["x", "y", "x"]}));
         assert_eq!(twice, "feature a/b: id_columns[2]: column x is listed twice");
         assert!(error(json!({"id_columns": [""]})).contains("a column needs a name"));
+        for reserved in ["metaxy_data_version", "__metaxy_row_order"] {
+            let ids = error(json!({"id_columns": ["x", reserved]}));
+            assert!(
+                ids.contains(&format!("id_columns[1]: {reserved}: names that begin with metaxy_")),
+                "{ids}"
+            );
+        }
     }
 
     #[test]
@@ -170,6 +191,7 @@ mod tests {
             ),
             (json!({"rename": {"a": "x", "b": "x"}}), "rename.b: columns a and b are both renamed to x"),
             (json!({"rename": {"a": ""}}), "rename.a: a column needs a name"),
+            (json!({"rename": {"a": "metaxy_provenance"}}), "rename.a: metaxy_provenance: names that begin"),
             (json!({"filters": ["x > 1", " "]}), "filters[1]: an empty filter"),
             (json!({"lineage": {"type": "N:1", "on": []}}), "lineage.on: name at least one column"),
             (json!({"lineage": {"type": "1:N", "on": []}}), "lineage.on: name at least one column"),

@@ -111,9 +111,10 @@ impl Extension {
             )));
         }
         self.change(store, &Change::Forget(feature.clone()))?;
-        if store.known_graph().is_some_and(|graph| {
-            graph.get(feature).is_some_and(|left| matches!(left.origin, Origin::Store(_)))
-        }) {
+        if store
+            .known_graph()
+            .is_some_and(|graph| graph.get(feature).is_some_and(|left| left.origin.is_recorded()))
+        {
             self.warn(&format!(
                 "feature {feature}: store {} still has the definition that was pushed to it",
                 store.name()
@@ -137,9 +138,9 @@ impl Extension {
         if let Some(graph) = here.and_then(|here| here.graph()) {
             match (change, graph.get(change.key())) {
                 (Change::Define(_), _) => drop(graph.feature_version(change.key())?),
-                (Change::Forget(_), Some(left)) if !matches!(left.origin, Origin::Store(_)) => {}
+                (Change::Forget(_), Some(left)) if !left.origin.is_recorded() => {}
                 (Change::Forget(key), _) => {
-                    let children = graph.iter().filter(|f| !matches!(f.origin, Origin::Store(_)));
+                    let children = graph.iter().filter(|f| !f.origin.is_recorded());
                     let children =
                         children.filter(|f| f.spec.dep(key).is_some()).map(|f| f.key().to_string());
                     let children: Vec<String> = children.collect();
@@ -163,14 +164,14 @@ impl Extension {
 /// Whether a definition would quietly take the place of another one. What this project has pushed is replaced by
 /// whatever it defines later, as with feature files; a script that defines and pushes can be run again.
 fn is_taken(known: &FeatureDefinition, new: &FeatureDefinition) -> bool {
-    let pushed = matches!(known.origin, Origin::Store(_));
+    let pushed = known.origin.is_recorded();
     !(pushed && (known.project == new.project || new.external.is_some()))
 }
 
 fn taken(known: &FeatureDefinition) -> MetaxyError {
     let key = known.key();
     MetaxyError::Invalid(match &known.origin {
-        Origin::Store(store) => format!(
+        Origin::Store(store) | Origin::Removed(store) => format!(
             "feature {key} belongs to project {}, which has pushed it to store {store}; CREATE EXTERNAL FEATURE says \
              what you expect of it, CREATE OR REPLACE FEATURE puts another definition in its place",
             known.project

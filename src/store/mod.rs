@@ -51,6 +51,7 @@ mod unfiltered;
 mod upkeep;
 mod versions;
 mod view;
+mod waiting;
 mod warnings;
 mod write;
 mod write_many;

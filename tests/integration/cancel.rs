@@ -1,4 +1,4 @@
-//! Ctrl-C at the prompt, which needs a terminal: `script` of util-linux lends one.
+//! Ctrl-C and progress bars, which need a terminal: `script` of util-linux lends one.
 #![cfg(target_os = "linux")]
 
 use std::io::{Read, Write};
@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use crate::support::Project;
+use crate::support::{Project, files_below};
 
 const FEATURES: &str = r#"
 [[feature]]
@@ -23,13 +23,14 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn open(project: &Project) -> Self {
+    fn open(project: &Project, arguments: &str) -> Self {
         let program = env!("CARGO_BIN_EXE_metaxy-cli");
         let mut process = Command::new("script")
-            .args(["-qefc", &format!("'{program}'"), "/dev/null"])
+            .args(["-qefc", &format!("'{program}' {arguments}"), "/dev/null"])
             .current_dir(project.path())
             .env("HOME", project.path())
-            .env("TERM", "dumb")
+            .env("TERM", "xterm")
+            .env("COLUMNS", "200")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -53,6 +54,15 @@ impl Terminal {
         self.keys.flush().unwrap();
     }
 
+    /// Waits for the end, and says with which exit code it came and what the screen has shown since the last time.
+    fn end(&mut self) -> (Option<i32>, String) {
+        let code = self.process.wait().unwrap().code();
+        while let Ok(bytes) = self.output.recv_timeout(Duration::from_secs(5)) {
+            self.seen.push_str(&String::from_utf8_lossy(&bytes));
+        }
+        (code, std::mem::take(&mut self.seen))
+    }
+
     /// Waits until the screen has shown a text since the last time, and says how long that took.
     fn wait_for(&mut self, text: &str) -> Duration {
         let start = Instant::now();
@@ -74,13 +84,19 @@ impl Drop for Terminal {
     }
 }
 
+/// So many samples. A hundred billion are more than any machine computes, or keeps, while a test runs.
+fn samples(count: u64) -> String {
+    format!(
+        "SELECT value AS id, named_struct('default', CAST(value AS VARCHAR)) AS metaxy_provenance_by_field \
+         FROM generate_series(1, {count})"
+    )
+}
+
 fn cancelled_within_a_second(engine: &str) {
     let project = Project::new(FEATURES);
-    let mut terminal = Terminal::open(&project);
+    let mut terminal = Terminal::open(&project, "");
     terminal.wait_for("> ");
-    // More than any machine computes, or keeps, while the test runs: the last sample would take hours.
-    let samples = "SELECT value AS id, named_struct('default', CAST(value AS VARCHAR)) AS metaxy_provenance_by_field \
-                   FROM generate_series(1, 100000000000)";
+    let samples = samples(100_000_000_000);
     terminal.type_in(&format!(
         "SELECT count(metaxy_provenance) FROM resolve_update('number', ({samples}), engine => '{engine}');\n"
     ));
@@ -101,4 +117,65 @@ fn the_in_memory_executor_stops_within_a_second() {
 #[test]
 fn the_native_executor_stops_within_a_second() {
     cancelled_within_a_second("native");
+}
+
+/// What would be typed after the program's name to run these statements.
+fn script(project: &Project, sql: &str) -> &'static str {
+    project.write("script.sql", sql);
+    "-f script.sql"
+}
+
+#[test]
+fn ctrl_c_ends_a_script_and_takes_away_what_it_has_staged() {
+    let project = Project::new(FEATURES);
+    let insert =
+        format!("INSERT INTO number {};\nSELECT concat('never ', 'reached');", samples(100_000_000_000));
+    let mut terminal = Terminal::open(&project, script(&project, &insert));
+    terminal.wait_for("rows/s");
+    terminal.type_in("\x03");
+    let (code, screen) = terminal.end();
+    assert_eq!(code, Some(130), "{screen}");
+    assert!(!screen.contains("never reached") && !screen.contains("Error"), "{screen}");
+    let left = files_below(project.path());
+    assert!(left.iter().all(|file| !file.ends_with(".parquet")), "{left:?}");
+}
+
+#[test]
+fn long_work_shows_rows_and_rate_at_a_terminal_only() {
+    let project = Project::new(FEATURES);
+    let other = "\n[stores.other]\ntype = \"delta\"\n[stores.other.config]\nroot_path = \"other\"\n";
+    project.configure("", &format!("{other}[ext.datafusion.stores]"));
+    let increment = format!(
+        "SELECT count(metaxy_provenance) AS n FROM resolve_update('number', ({}))",
+        samples(1_500_000)
+    );
+    // Samples enough for half a second, on a fast machine, too.
+    let mut terminal = Terminal::open(&project, script(&project, &increment));
+    terminal.wait_for("reading: ");
+    let (code, screen) = terminal.end();
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(
+        screen.contains(" rows, ") && screen.contains(" rows/s") && screen.contains("| 1500000 |"),
+        "{screen}"
+    );
+
+    let insert = format!("INSERT INTO number {};", samples(1_500_000));
+    project.write("insert.sql", &insert);
+    let mut quiet = Terminal::open(&project, "-q -f insert.sql");
+    let (code, screen) = quiet.end();
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(screen.contains("1500000") && !screen.contains("rows/s"), "{screen}");
+
+    let mut copy = Terminal::open(&project, "copy number --from dev --to other");
+    copy.wait_for("copying number: ");
+    let (code, screen) = copy.end();
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(screen.contains("rows/s") && screen.contains("| number  | 1500000 |"), "{screen}");
+
+    // In a pipe there is nothing but the answer.
+    let piped = project.cli().args(["optimize", "number", "--full", "--format", "csv"]).run();
+    assert_eq!(piped.stderr, "");
+    let mut optimize = Terminal::open(&project, "optimize number --full");
+    optimize.wait_for("optimizing number: ");
+    assert_eq!(optimize.end().0, Some(0));
 }

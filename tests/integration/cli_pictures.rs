@@ -327,3 +327,23 @@ fn without_features() {
     assert_eq!(ran.code, Some(1));
     assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
 }
+
+#[test]
+fn samples_that_are_computed_again_are_counted_no_longer() {
+    let project = project();
+    project.write("features.toml", &features(2, ""));
+    let statement = "INSERT INTO video SELECT video_id, named_struct('audio', 'x', 'frames', 'x') AS \
+                     metaxy_provenance_by_field FROM (VALUES ('a'), ('b')) AS t(video_id)";
+    Cli::new(project.path()).sql(&[statement]).run().ok();
+    let samples = |text: &str| {
+        let rows: Value = serde_json::from_str(text).unwrap();
+        (rows[0]["samples"].clone(), rows[1]["samples"].clone())
+    };
+    let left = samples(&run(&project, &["diff", "--format", "json"]));
+    assert_eq!(left, (1.into(), 1.into()));
+    // A version without rows in between changes nothing.
+    run(&project, &["push", "-q"]);
+    project.write("features.toml", &features(3, ""));
+    let left = samples(&run(&project, &["diff", "--format", "json"]));
+    assert_eq!(left, (3.into(), 1.into()));
+}

@@ -317,3 +317,28 @@ fn at_the_prompt_and_from_files() {
     assert!(failed.starts_with("wrong.sql:3: "), "{failed}");
     assert!(failed.contains("found: PRIMARY at Line: 4, Column: 3"), "{failed}");
 }
+
+#[test]
+fn a_feature_that_was_removed_from_its_project_does_not_come_back() {
+    run(async {
+        let project = Project::new("[[feature]]\nkey = \"p\"\nid_columns = [\"id\"]\n");
+        let session = project.session().await;
+        query(&session, VIDEO).await;
+        query(&session, "CALL push()").await;
+        // Without the feature that only a session had: it is taken out of the project.
+        query(&project.session().await, "CALL push()").await;
+        let sizes = "SELECT features FROM system.project_versions WHERE is_current";
+        assert_eq!(only(&query(&project.session().await, sizes).await), json!(1));
+
+        project.write("features.toml", "");
+        let session = project.session().await;
+        query(&session, CROP.replace("FROM video", "").as_str()).await;
+        query(&session, "CALL push()").await;
+        assert_eq!(only(&query(&session, sizes).await), json!(2), "p and video/crop");
+        // It is still known, for those who have its rows.
+        let defined = "SELECT defined_in FROM system.features WHERE feature = 'video'";
+        assert_eq!(only(&query(&session, defined).await), json!("store dev, removed from its project"));
+        let listed = project.cli().args(["status", "--format", "json"]).run().ok();
+        assert!(!listed.contains("\"video\"") && listed.contains("\"video/crop\""), "{listed}");
+    });
+}

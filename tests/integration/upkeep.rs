@@ -558,3 +558,30 @@ fn on_the_command_line() {
         assert!(unknown.contains("unknown feature vidoe"), "{unknown}");
     });
 }
+
+/// A version says nothing about the id columns: rows can have been written under others.
+#[test]
+fn rows_that_were_written_under_other_ids_are_never_folded() {
+    const WIDE: &str = "[[feature]]\nkey = \"p\"\nid_columns = [\"id\", \"n\"]\n";
+    const NARROW: &str = "[[feature]]\nkey = \"p\"\nid_columns = [\"id\"]\n";
+    run(async {
+        for push in [true, false] {
+            for project in [Project::new(WIDE), Project::parquet(WIDE)] {
+                let session = project.session().await;
+                if push {
+                    query(&session, "CALL push()").await;
+                }
+                let insert = "INSERT INTO p SELECT 1 AS id, n, named_struct('default', 'h') AS \
+                              metaxy_provenance_by_field FROM (VALUES (1), (2)) AS t(n)";
+                query(&session, insert).await;
+                project.write("features.toml", NARROW);
+                let other = project.session().await;
+                let folded = query(&other, "CALL optimize('p', fold_older_than => '0s')").await;
+                assert_eq!(folded[0]["rows_folded"], json!(0), "pushed: {push}");
+                project.write("features.toml", WIDE);
+                let rows = query(&project.session().await, "SELECT n FROM p ORDER BY n").await;
+                assert_eq!(column(&rows, "n"), [json!(1), json!(2)], "pushed: {push}");
+            }
+        }
+    });
+}

@@ -26,7 +26,7 @@ Example:
   ~ changed
 
 A version is one of `metaxy-cli history`, or the beginning of one; `latest` is the one that was pushed last, and
-`current` is what the feature files say. Samples to recompute are the live ones at a feature version that changes.
+`current` is what the feature files say. Samples to recompute are the live ones that have no row at the new version yet.
 Exit code: 0, with --exit-code 1 if anything has changed.";
 
 /// How many features are counted at the same time.
@@ -162,19 +162,29 @@ async fn whole(store: &Store, project: &str, version: &str) -> Result<String> {
     }
 }
 
-/// Counts the stored samples that a change concerns: those at a version that is no longer the feature's, and those
-/// of removed features.
+/// Counts the stored samples that a change concerns: those that have no row at the feature's new version yet, and all of
+/// removed features.
 async fn count(context: &SessionContext, store: &Arc<Store>, picture: &mut Picture) -> Result<()> {
     let concerned = picture.features.iter().enumerate().filter_map(|(place, feature)| {
-        let version = match feature.change {
-            Change::Removed => feature.version.clone(),
-            _ => feature.previous_version.clone(),
-        };
-        Some((place, feature.key.clone(), version?))
+        let is_gone = feature.change == Change::Removed;
+        // Only a feature that has changed had another version before.
+        let concerned = is_gone || feature.previous_version.is_some();
+        Some((place, feature.key.clone(), feature.version.clone().filter(|_| concerned)?, is_gone))
     });
     let mut counts: Vec<BoxFuture<'_, Result<(usize, u64)>>> = Vec::new();
-    for (place, key, version) in concerned {
-        counts.push(async move { Ok((place, stored(context, store, &key, version).await?)) }.boxed());
+    for (place, key, version, is_gone) in concerned {
+        let count = async move {
+            let count = match is_gone {
+                true => stored(context, store, &key, version).await?,
+                false => match store.samples_behind(context, &key, &version).await {
+                    // Both versions are of the past.
+                    Err(MetaxyError::UnknownFeature { .. }) => 0,
+                    counted => counted?,
+                },
+            };
+            Ok((place, count))
+        };
+        counts.push(count.boxed());
     }
     let counts = futures::stream::iter(counts).buffered(AT_A_TIME);
     for counted in counts.collect::<Vec<_>>().await {

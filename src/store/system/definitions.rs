@@ -1,10 +1,12 @@
 //! The definitions that hold in a store: of each feature that was pushed to it the latest one.
 
+use std::collections::{HashMap, HashSet};
+
 use indexmap::IndexMap;
 
 use super::rows::Row;
 use crate::error::Result;
-use crate::model::FeatureDefinition;
+use crate::model::{FeatureDefinition, Origin};
 use crate::store::Store;
 
 impl Store {
@@ -13,7 +15,21 @@ impl Store {
     /// A row that can't be understood is skipped, with a warning.
     pub(in crate::store) async fn pushed_definitions(&self) -> Result<Vec<FeatureDefinition>> {
         let rows = self.recorded_definitions().await?;
-        Ok(self.latest_definitions(&rows))
+        let mut definitions = self.latest_definitions(&rows);
+        let current: HashMap<&str, &str> =
+            rows.iter().map(|row| (row.project.as_str(), row.project_version.as_str())).collect();
+        let kept: HashSet<(&str, &str)> = rows
+            .iter()
+            .filter(|row| current.get(row.project.as_str()) == Some(&row.project_version.as_str()))
+            .map(|row| (row.project.as_str(), row.feature.as_str()))
+            .collect();
+        for definition in &mut definitions {
+            // Its rows can still be read, and features of other projects may still depend on it.
+            if !kept.contains(&(definition.project.as_str(), definition.key().to_string().as_str())) {
+                definition.origin = Origin::Removed(self.name().to_owned());
+            }
+        }
+        Ok(definitions)
     }
 
     /// The latest definition of each feature among rows that come in the order of time.

@@ -1,7 +1,7 @@
 //! What a push would change: the features with a project as it is declared here, and as it was pushed last.
 
 use crate::error::{MetaxyError, Result};
-use crate::model::{FeatureDefinition, FeatureGraph, Origin};
+use crate::model::{FeatureDefinition, FeatureGraph};
 use crate::store::Store;
 
 impl Store {
@@ -14,9 +14,7 @@ impl Store {
         let graph = self.graph().await?;
         // What only the store has of the project would be gone.
         let is_own = |feature: &FeatureDefinition| {
-            feature.project == project
-                && feature.external.is_none()
-                && !matches!(feature.origin, Origin::Store(_))
+            feature.project == project && feature.external.is_none() && !feature.origin.is_recorded()
         };
         if !graph.iter().any(|feature| is_own(feature)) {
             return Err(MetaxyError::Invalid(format!(

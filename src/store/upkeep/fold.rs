@@ -11,7 +11,8 @@
 //! - The last row of a feature version stays, though: without one, the feature would look as if it had never been written,
 //!   and a fallback store would serve it.
 //! - Rows of a version whose id columns nobody knows, because its definition was never pushed, or was another, stay: which
-//!   of them belong to one sample is not known. So do rows that lack an id.
+//!   of them belong to one sample is not known. So do rows that lack an id, and rows of a version in which two rows of the
+//!   same ids have the same time: no write has a sample twice, so their ids were others when they were written.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,7 +31,10 @@ use crate::error::{MetaxyError, Result};
 use crate::model::{FeatureDefinition, FeatureSpec};
 use crate::store::row_order::MOST_FILES;
 use crate::store::unfiltered::Unfiltered;
-use crate::store::{Store, TableSnapshot};
+use crate::store::{Store, TableSnapshot, watched};
+
+/// The time of a row without one, in microseconds.
+const TIMELESS: i64 = i64::MIN + 1;
 
 /// The numbers of the rows of a snapshot that may go, in ascending order.
 pub(super) async fn foldable(
@@ -62,7 +66,8 @@ pub(super) async fn foldable(
     context.register_table("metaxy_samples", samples.clone().into_view())?;
     let totals = totals(context).await?;
     let mut folded = Folded::default();
-    let mut rows = context.sql(&question(ids.len(), before)).await?.execute_stream().await?;
+    let question = question(ids.len(), before);
+    let mut rows = watched(format!("folding {}", definition.key()), context.sql(&question).await?).await?;
     while let Some(batch) = rows.next().await.transpose()? {
         let numbers = batch.column(0).as_primitive::<UInt64Type>();
         let versions = datafusion::arrow::compute::cast(batch.column(1), &DataType::Utf8);
@@ -78,8 +83,8 @@ pub(super) async fn foldable(
 
 /// The feature versions whose rows belong to one sample if their ids are the same.
 async fn known_versions(store: &Store, definition: &FeatureDefinition) -> Result<Vec<String>> {
-    let mut known = vec![store.graph().await?.feature_version(definition.key())?];
-    let Some(recorded) = store.feature_versions().await? else { return Ok(known) };
+    let current = store.graph().await?.feature_version(definition.key())?;
+    let Some(recorded) = store.feature_versions().await? else { return Ok(vec![current]) };
     let text = |name: &str| cast(ident(name), DataType::Utf8);
     let rows = SessionContext::new()
         .read_table(recorded)?
@@ -87,7 +92,8 @@ async fn known_versions(store: &Store, definition: &FeatureDefinition) -> Result
         .select(vec![text(FEATURE_VERSION).alias("version"), text("feature_spec").alias("spec")])?
         .collect()
         .await?;
-    let mut others: HashMap<String, bool> = HashMap::new();
+    // The version does not depend on the id columns, so that a version can have been pushed with others.
+    let mut known = HashMap::from([(current, true)]);
     for batch in &rows {
         let (versions, specs) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
         for (version, spec) in versions.iter().zip(specs) {
@@ -95,11 +101,10 @@ async fn known_versions(store: &Store, definition: &FeatureDefinition) -> Result
             // What can't be read is not known.
             let ids = spec.and_then(|spec| FeatureSpec::from_json(spec).ok()).map(|spec| spec.id_columns);
             let same = ids.as_ref() == Some(&definition.spec.id_columns);
-            *others.entry(version.to_owned()).or_insert(true) &= same;
+            *known.entry(version.to_owned()).or_insert(true) &= same;
         }
     }
-    known.extend(others.into_iter().filter(|(_, same)| *same).map(|(version, _)| version));
-    Ok(known)
+    Ok(known.into_iter().filter(|(_, same)| *same).map(|(version, _)| version).collect())
 }
 
 /// Each row with its ids, version, time in microseconds and number, and whether it says "deleted".
@@ -136,8 +141,8 @@ fn samples(
         .map(|name| cast(col(name), timestamp()))
         .collect();
     let time = match times.is_empty() {
-        true => lit(i64::MIN),
-        false => coalesce(vec![cast(coalesce(times), DataType::Int64), lit(i64::MIN)]),
+        true => lit(TIMELESS),
+        false => coalesce(vec![cast(coalesce(times), DataType::Int64), lit(TIMELESS)]),
     };
     let known =
         version.clone().in_list(versions.iter().map(|version| lit(version.as_str())).collect(), false);
@@ -171,11 +176,14 @@ fn question(ids: usize, before: i64) -> String {
     let ids = (0..ids).map(|i| format!("id{i}")).collect::<Vec<_>>().join(", ");
     format!(
         "SELECT number, version, time FROM (
-           SELECT *, bool_or(latest AND NOT dead) OVER (PARTITION BY {ids}) AS alive FROM (
-             SELECT *, lead(number) OVER w IS NULL AS latest, lead(time) OVER w AS followed_at
+           SELECT *, bool_or(latest AND NOT dead) OVER (PARTITION BY {ids}) AS alive,
+             bool_or(written_at_once) OVER (PARTITION BY version) AS other_ids
+           FROM (
+             SELECT *, lead(number) OVER w IS NULL AS latest, lead(time) OVER w AS followed_at,
+               coalesce(lead(time) OVER w = time AND time > {TIMELESS}, false) AS written_at_once
              FROM metaxy_samples WHERE complete
              WINDOW w AS (PARTITION BY {ids}, version ORDER BY time, number)))
-         WHERE known AND CASE WHEN latest THEN dead AND NOT alive AND time < {before} ELSE followed_at < {before} END"
+         WHERE known AND NOT other_ids AND CASE WHEN latest THEN dead AND NOT alive AND time < {before} ELSE followed_at < {before} END"
     )
 }
 
