@@ -106,7 +106,7 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     if asks || args.dry_run || deletions.len() > 1 {
         for (deletion, feature) in deletions.iter_mut().zip(&features) {
             counts.push(match fixed {
-                true => deletion.fix(session, feature).await?,
+                true => Box::pin(deletion.fix(session, feature)).await?,
                 false => deletion.count(session).await?,
             });
         }
@@ -251,7 +251,7 @@ impl Deletion {
             let (key, own) = (sql_text::name(&format!("__metaxy_key{i}")), sql_text::name(column));
             // No id is NULL; a time or a version may be.
             let equal = if ids.contains(column) { "=" } else { "IS NOT DISTINCT FROM" };
-            same.push(format!("{key} {equal} {own}"));
+            same.push(format!("({key} {equal} {own})"));
             selected.push(format!("{own} AS {key}"));
         }
         let query = format!("SELECT {} FROM {table} WHERE {condition}", selected.join(", "));
