@@ -72,6 +72,18 @@ pub const SYSTEM_COLUMNS: [&str; 10] = [
     MATERIALIZATION_ID,
 ];
 
+/// The columns that, with the ids, tell one row of a sample's history from another.
+pub(crate) const ROW_IDENTITY: [&str; 8] = [
+    FEATURE_VERSION,
+    PROJECT_VERSION,
+    PROVENANCE,
+    DATA_VERSION,
+    CREATED_AT,
+    UPDATED_AT,
+    DELETED_AT,
+    MATERIALIZATION_ID,
+];
+
 /// Whether `name` is a stored system column.
 pub fn is_system(name: &str) -> bool {
     SYSTEM_COLUMNS.contains(&name)

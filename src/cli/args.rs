@@ -103,6 +103,9 @@ where
 {
     let mut definition = definition();
     let args = spellings::ours(&definition, args.into_iter().collect());
+    if let Some(text) = spellings::incomplete(&definition, &args) {
+        return Err(definition.error(ErrorKind::MissingSubcommand, text));
+    }
     let matches = definition.try_get_matches_from_mut(args)?;
     let mut cli = Cli::from_arg_matches(&matches)?;
     let command = match (cli.command.take(), matches.subcommand()) {
@@ -130,7 +133,13 @@ fn check_stray_sql(
 ) -> Result<(), clap::Error> {
     for argument in sql::ARGUMENTS {
         if matches.value_source(argument) == Some(ValueSource::CommandLine) {
-            let text = format!("--{argument} can't stand before the subcommand '{command}'");
+            let mut text = format!("--{argument} can't stand before the subcommand '{command}'");
+            let prepares = definition
+                .find_subcommand(command)
+                .is_some_and(|found| found.get_arguments().any(|known| known.get_id() == "prepare"));
+            if prepares && matches!(argument, "command" | "file") {
+                text += &format!("; `metaxy-cli {command} --prepare FILE` runs the SQL of a file first");
+            }
             return Err(definition.error(ErrorKind::ArgumentConflict, text));
         }
     }
@@ -251,6 +260,24 @@ mod tests {
         }
         for help in [&["--help"][..], &["--version"], &["push", "--help"], &["sql", "--help"]] {
             assert_eq!(run(help).unwrap_err().exit_code(), 0, "{help:?}");
+        }
+    }
+
+    #[test]
+    fn sql_before_a_subcommand_is_told_where_it_belongs() {
+        let text = run(&["-f", "define.sql", "push"]).unwrap_err().to_string();
+        assert!(text.contains("metaxy-cli push --prepare FILE"), "{text}");
+        let text = run(&["-f", "define.sql", "lock"]).unwrap_err().to_string();
+        assert!(text.contains("can't stand before") && !text.contains("--prepare"), "{text}");
+    }
+
+    #[test]
+    fn half_of_a_python_command_is_told_the_other_half() {
+        for (half, known) in [("metadata", "status, delete, copy, rebase"), ("graph-diff", "render")] {
+            let error = run(&[half]).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(known), "{error}");
+            assert!(run(&[half, "other"]).is_err());
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::common::instant::Instant;
 use datafusion::error::DataFusionError;
 use datafusion_cli::command::{Command, OutputFormat};
 use datafusion_cli::print_format::PrintFormat;
@@ -51,17 +54,40 @@ pub(super) async fn run(line: &str, context: &CliContext, options: &mut PrintOpt
             let describe = Command::DescribeTableStmt(table_name(&name));
             describe.execute(context, options).await.map_err(failure)?;
         }
-        help @ Command::Help => {
-            // Prints with the format as it is, and `automatic` is no table to it.
-            let mut options = options.clone();
-            if options.format == PrintFormat::Automatic {
-                options.format = PrintFormat::Table;
-            }
-            help.execute(context, &mut options).await.map_err(failure)?;
-        }
+        Command::Help => help(context, options)?,
         command => command.execute(context, options).await.map_err(failure)?,
     }
     Ok(Next::Continue)
+}
+
+/// The commands, with what they do here.
+const COMMANDS: [(&str, &str); 9] = [
+    ("\\d", "list tables"),
+    ("\\d name", "describe table"),
+    ("\\q", "quit metaxy-cli"),
+    ("\\?", "help"),
+    ("\\i filename", "reads input from the specified filename"),
+    ("\\h", "function list"),
+    ("\\h function", "search function"),
+    ("\\quiet (true|false)?", "print or set quiet mode"),
+    ("\\pset [NAME [VALUE]]", "set table output option (format)"),
+];
+
+fn help(context: &CliContext, options: &PrintOptions) -> Result<()> {
+    // Prints with the format as it is, and `automatic` is no table to it.
+    let mut options = options.clone();
+    if options.format == PrintFormat::Automatic {
+        options.format = PrintFormat::Table;
+    }
+    let column = |text: fn(&(&'static str, &'static str)) -> &'static str| -> ArrayRef {
+        Arc::new(COMMANDS.iter().map(text).map(Some).collect::<StringArray>())
+    };
+    let columns = [("Command", column(|command| command.0)), ("Description", column(|command| command.1))];
+    let batch = RecordBatch::try_from_iter(columns).map_err(DataFusionError::from)?;
+    let state = context.session().context().state();
+    let format = &state.config_options().format;
+    let (start, rows) = (Instant::now(), batch.num_rows());
+    options.print_batches(batch.schema(), &[batch], start, rows, format).map_err(failure)
 }
 
 /// The table of a feature whose key was written with slashes, quoted or not; other names as they are.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::program::Program;
 use super::report;
-use super::rows::Rows;
+use super::rows::{Format, Rows};
 use crate::error::{MetaxyError, Result};
 use crate::picture::{Direction, Form, Picture, Style};
 
@@ -31,6 +31,14 @@ pub(super) struct Drawing {
     /// Only the features around this one, by key (video/crop) or table name (video__crop) (repeatable)
     #[arg(long = "feature", value_name = "FEATURE")]
     pub(super) features: Vec<String>,
+
+    /// The heading of the picture [default: what is drawn]
+    #[arg(long, value_name = "TEXT")]
+    pub(super) title: Option<String>,
+
+    /// SQL to run first, for features that it defines (repeatable)
+    #[arg(long, value_name = "FILE")]
+    pub(super) prepare: Vec<PathBuf>,
 
     /// How many steps to go from --feature to its ancestors [default: all]
     #[arg(long, value_name = "N", requires = "features")]
@@ -81,6 +89,25 @@ struct Accepted {
     #[arg(long, hide = true)]
     show_fields: bool,
 
+    /// Left out of the pictures that have them without being asked.
+    #[arg(long, hide = true, conflicts_with = "field_versions")]
+    no_show_field_versions: bool,
+
+    #[arg(long, hide = true)]
+    no_show_code_versions: bool,
+
+    #[arg(long, hide = true)]
+    show_project_version: bool,
+
+    #[arg(long, hide = true)]
+    no_show_project_version: bool,
+
+    #[arg(long, hide = true)]
+    no_show_projects: bool,
+
+    #[arg(long, hide = true)]
+    show_changed_fields_only: bool,
+
     #[arg(long, hide = true)]
     show_feature_versions: bool,
 
@@ -89,6 +116,13 @@ struct Accepted {
 
     #[arg(long, hide = true)]
     show_projects: bool,
+}
+
+/// What comes out.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    Picture(Form),
+    Rows(Format),
 }
 
 /// The Python package has other names for some.
@@ -127,8 +161,14 @@ impl Drawing {
         rows: impl FnOnce() -> Rows,
     ) -> Result<()> {
         let text = match self.form(program)? {
-            Some(form) => picture.draw(form, &self.style(form)),
-            None => rows().in_format(program.format())?,
+            Shape::Picture(form) => match &self.title {
+                Some(title) => {
+                    let titled = Picture { title: title.clone(), ..picture.clone() };
+                    titled.draw(form, &self.style(form))
+                }
+                None => picture.draw(form, &self.style(form)),
+            },
+            Shape::Rows(format) => rows().in_format(format)?,
         };
         match &self.output {
             Some(file) => {
@@ -140,30 +180,32 @@ impl Drawing {
         }
     }
 
-    /// The form of the picture; `None` for rows.
-    fn form(&self, program: &Program) -> Result<Option<Form>> {
+    /// What is asked for, or what the name of the file says.
+    fn form(&self, program: &Program) -> Result<Shape> {
         if let Some(format) = &program.globals.format {
             return Ok(match format.as_str() {
-                "text" | "terminal" | "cards" => Some(Form::Text),
-                "mermaid" => Some(Form::Mermaid),
-                "dot" | "graphviz" => Some(Form::Dot),
-                "svg" => Some(Form::Svg),
-                "html" => Some(Form::Html),
-                _ => None,
+                "text" | "terminal" | "cards" => Shape::Picture(Form::Text),
+                "mermaid" => Shape::Picture(Form::Mermaid),
+                "dot" | "graphviz" => Shape::Picture(Form::Dot),
+                "svg" => Shape::Picture(Form::Svg),
+                "html" => Shape::Picture(Form::Html),
+                _ => Shape::Rows(program.format()),
             });
         }
-        let Some(file) = &self.output else { return Ok(Some(Form::Text)) };
+        let Some(file) = &self.output else { return Ok(Shape::Picture(Form::Text)) };
         let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase());
         match ending.as_deref() {
-            Some("txt") => Ok(Some(Form::Text)),
-            Some("mmd" | "mermaid") => Ok(Some(Form::Mermaid)),
-            Some("dot" | "gv") => Ok(Some(Form::Dot)),
-            Some("svg") => Ok(Some(Form::Svg)),
-            Some("html" | "htm") => Ok(Some(Form::Html)),
+            Some("txt") => Ok(Shape::Picture(Form::Text)),
+            Some("mmd" | "mermaid") => Ok(Shape::Picture(Form::Mermaid)),
+            Some("dot" | "gv") => Ok(Shape::Picture(Form::Dot)),
+            Some("svg") => Ok(Shape::Picture(Form::Svg)),
+            Some("html" | "htm") => Ok(Shape::Picture(Form::Html)),
+            Some("json") => Ok(Shape::Rows(Format::Json)),
+            Some("csv") => Ok(Shape::Rows(Format::Csv)),
             _ => Err(MetaxyError::File {
                 file: file.clone(),
-                reason: "its name does not say what to write; end it with .txt, .mmd, .dot, .svg or .html, or give \
-                         --format"
+                reason: "its name does not say what to write; end it with .txt, .mmd, .dot, .svg, .html, .json or \
+                         .csv, or give --format"
                     .to_owned(),
             }),
         }
@@ -182,7 +224,9 @@ impl Drawing {
         Style {
             fields: !self.no_fields && !self.minimal,
             versions,
-            field_versions: versions && (self.field_versions || self.verbose || large),
+            field_versions: versions
+                && !self.python.no_show_field_versions
+                && (self.field_versions || self.verbose || large),
             version_length: length,
             direction: match self.direction.as_deref() {
                 Some("down" | "TB") => Direction::Down,

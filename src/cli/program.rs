@@ -1,6 +1,6 @@
 //! What every subcommand works with: the shared options, the session they open, and the way to print.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
@@ -11,7 +11,7 @@ use super::progress::{self, Bar};
 use super::report;
 use super::rows::{Format, Rows};
 use super::run::Source;
-use crate::config::{Config, Environment, Setting};
+use crate::config::{Config, Environment, Setting, StoreConfig};
 use crate::error::{MetaxyError, Result};
 use crate::session::{MetaxySession, SessionOptions};
 use crate::store::Store;
@@ -51,6 +51,11 @@ impl Program {
         if let Some(store) = &self.globals.store {
             config.store(store)?;
             config.store.clone_from(store);
+        }
+        let (here, file) = (folder()?, config.file.clone());
+        for store in config.stores.values_mut() {
+            let said = file.as_deref().and_then(|file| misplaced(store, &here, file));
+            store.warnings.extend(said);
         }
         Ok(config)
     }
@@ -163,6 +168,22 @@ impl Program {
     pub(super) fn print(&self, rows: &Rows) -> Result<()> {
         report::output(rows.in_format(self.format())?.as_bytes())
     }
+}
+
+/// What to say of a store whose folder is beside the configuration, and not where its path leads from here.
+fn misplaced(store: &StoreConfig, here: &Path, file: &Path) -> Option<String> {
+    let root = store.root_path.as_deref().filter(|root| !root.is_empty() && !root.contains("://"))?;
+    let (path, beside) = (Path::new(root), file.parent()?);
+    let is_beside = path.is_relative() && !here.join(path).exists() && beside.join(path).is_dir();
+    is_beside.then(|| {
+        format!(
+            "store {}: root_path {root:?} starts at the working folder, which has no such folder; there is one beside {}: \
+             work in {}, or write the whole path",
+            store.name,
+            file.display(),
+            beside.display()
+        )
+    })
 }
 
 /// The working folder.

@@ -141,9 +141,24 @@ fn describe_datafusion(error: &DataFusionError) -> String {
         },
         _ => {
             let text = error.to_string();
-            text.strip_prefix("Error during planning: ").map(str::to_owned).unwrap_or(text)
+            let text = text.strip_prefix("Error during planning: ").map(str::to_owned).unwrap_or(text);
+            vanished(&text).unwrap_or(text)
         }
     }
+}
+
+/// What to say of a table's data file that isn't there any more: the readers' own errors are nested three deep.
+fn vanished(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("Object at location ")?;
+    let (path, _) = rest.split_once(" not found")?;
+    let (table, file) = path.rsplit_once('/')?;
+    let is_data = [".delta", ".parquet"].iter().any(|ending| table.contains(ending));
+    is_data.then(|| {
+        format!(
+            "table {table}: its data file {file} is gone, by a vacuum while it was read or by another program; run the \
+             statement again, and if that doesn't help, put the file back"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -167,6 +182,19 @@ mod tests {
 
         let plan = MetaxyError::from(DataFusionError::Plan("no x\n\nbacktrace:   0: frame".into()));
         assert_eq!(describe(&plan), "no x");
+    }
+
+    #[test]
+    fn a_data_file_that_is_gone_is_told_with_its_table() {
+        let text = "Parquet error: Failed to fetch metadata for file d/store/photo/face.delta/part-0.parquet: Object Store \
+                    error: Object at location /d/store/photo/face.delta/part-0.parquet not found: No such file (os error 2)";
+        let said = vanished(text).unwrap();
+        assert!(
+            said.starts_with("table /d/store/photo/face.delta: its data file part-0.parquet is gone"),
+            "{said}"
+        );
+        assert_eq!(vanished("Object at location /d/images/a.jpg not found: x"), None);
+        assert_eq!(vanished("something else"), None);
     }
 
     #[test]

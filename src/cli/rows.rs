@@ -70,6 +70,11 @@ impl Rows {
         self.rows.first()?.first()
     }
 
+    /// The last value of the first row.
+    pub(super) fn last(&self) -> Option<&Value> {
+        self.rows.first()?.last()
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.rows.len()

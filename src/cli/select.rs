@@ -11,7 +11,7 @@ use crate::store::Store;
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Selection {
     /// Features, by key (video/crop) or table name (video__crop)
-    #[arg(value_name = "FEATURE", conflicts_with_all = ["all_features", "all_projects", "project"])]
+    #[arg(value_name = "FEATURE", conflicts_with = "all_features")]
     features: Vec<String>,
 
     /// Every feature of the project
@@ -40,11 +40,25 @@ impl Selection {
         !self.features.is_empty() || self.all_features || self.projects.is_given()
     }
 
+    /// Whether features were named one by one.
+    pub(super) fn is_named(&self) -> bool {
+        !self.features.is_empty()
+    }
+
+    /// The only name that was given, if it is one.
+    pub(super) fn only_name(&self) -> Option<&str> {
+        match self.features.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
     /// The chosen features, parents before children; without a choice those of the project.
     ///
     /// # Errors
     ///
-    /// An unknown feature, with a suggestion, or a store that can't be read.
+    /// An unknown feature, with a suggestion, one of another project than the one that was named, or a store that can't be
+    /// read.
     pub(super) async fn features(&self, store: &Store) -> Result<Vec<Arc<FeatureDefinition>>> {
         let graph = store.graph().await?;
         if self.features.is_empty() {
@@ -52,6 +66,15 @@ impl Selection {
         }
         let named =
             self.features.iter().map(|name| graph.lookup(name).cloned()).collect::<Result<Vec<_>>>()?;
+        if let Some(project) = &self.projects.project
+            && let Some(other) = named.iter().find(|feature| feature.project != *project)
+        {
+            return Err(MetaxyError::Invalid(format!(
+                "feature {} is of project {}, not of {project}",
+                other.key(),
+                other.project
+            )));
+        }
         Ok(in_order(&graph, |definition| named.iter().any(|named| named.key() == definition.key())))
     }
 }

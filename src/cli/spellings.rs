@@ -15,8 +15,11 @@ const COMMANDS: &[([&str; 2], &str)] = &[
     (["describe", "features"], "describe"),
 ];
 
-/// The arguments with the Python package's spellings replaced: `metadata status` by `status`, and
-/// `--tags.NAME VALUE` by `--tag NAME=VALUE`.
+/// Options that the Python package takes before the subcommand, too, and whether a value follows them.
+const BEFORE: &[(&str, bool)] = &[("--project", true), ("--all-projects", false)];
+
+/// The arguments with the Python package's spellings replaced: `metadata status` by `status`,
+/// `--tags.NAME VALUE` by `--tag NAME=VALUE`, and `--project NAME push` by `push --project NAME`.
 ///
 /// The first argument is the program's name. Options of the program may stand between the words.
 pub(super) fn ours(definition: &clap::Command, mut args: Vec<OsString>) -> Vec<OsString> {
@@ -35,7 +38,56 @@ pub(super) fn ours(definition: &clap::Command, mut args: Vec<OsString>) -> Vec<O
             args.remove(second);
         }
     }
+    let (args, first) = projects_behind(definition, args, first);
     if args[first] == "push" { with_tags(args, first) } else { args }
+}
+
+/// What to say of the Python package's groups of subcommands when none of the group follows.
+pub(super) fn incomplete(definition: &clap::Command, args: &[OsString]) -> Option<String> {
+    let first = Words { definition, next: 1 }.next_in(args)?;
+    let group = args[first].to_str().filter(|group| definition.find_subcommand(group).is_none())?;
+    let known: Vec<&str> =
+        COMMANDS.iter().filter(|(pair, _)| pair[0] == group).map(|(pair, _)| pair[1]).collect();
+    let ours: Vec<&str> =
+        COMMANDS.iter().filter(|(pair, _)| pair[0] == group).map(|(_, name)| *name).collect();
+    (!known.is_empty()).then(|| {
+        format!("'{group}' needs one of {}; metaxy-cli has them as {}", known.join(", "), ours.join(", "))
+    })
+}
+
+/// The arguments with the options about projects behind the subcommand, which has the second place in what is returned.
+fn projects_behind(
+    definition: &clap::Command,
+    args: Vec<OsString>,
+    command: usize,
+) -> (Vec<OsString>, usize) {
+    let words = Words { definition, next: 1 };
+    let (mut before, mut behind) = (Vec::new(), Vec::new());
+    let mut all = args.into_iter();
+    let mut place = 0;
+    while let Some(arg) = all.next() {
+        let text = arg.to_string_lossy().into_owned();
+        let project = BEFORE.iter().find(|(option, valued)| {
+            text == *option
+                || (*valued && text.strip_prefix(option).is_some_and(|rest| rest.starts_with('=')))
+        });
+        let takes_next = place > 0 && text.starts_with('-') && words.takes_next(&text);
+        let target = if project.is_some() { &mut behind } else { &mut before };
+        if place == command {
+            before.push(arg);
+            break;
+        }
+        target.push(arg);
+        place += 1;
+        if takes_next && let Some(value) = all.next() {
+            target.push(value);
+            place += 1;
+        }
+    }
+    let command = before.len().saturating_sub(1);
+    before.extend(behind);
+    before.extend(all);
+    (before, command)
 }
 
 /// Finds the words of a command line that are neither options nor their values.
@@ -65,6 +117,9 @@ impl Words<'_> {
     fn takes_next(&self, option: &str) -> bool {
         let valued = || self.definition.get_arguments().filter(|arg| arg.get_action().takes_values());
         if let Some(long) = option.strip_prefix("--") {
+            if BEFORE.contains(&(option, true)) {
+                return true;
+            }
             let aliased = |arg: &clap::Arg| arg.get_all_aliases().is_some_and(|names| names.contains(&long));
             return valued().any(|arg| arg.get_long() == Some(long) || aliased(arg));
         }
@@ -117,6 +172,18 @@ mod tests {
         check("m describe feature a/b", "m describe a/b");
         check("m describe features --all-features", "m describe --all-features");
         check("m describe feature", "m describe feature");
+    }
+
+    #[test]
+    fn projects_are_named_behind_the_subcommand() {
+        check("m --project x push", "m push --project x");
+        check(
+            "m -q --project=x --store dev list features -v",
+            "m -q --store dev list --project=x features -v",
+        );
+        check("m --all-projects metadata status --progress", "m status --all-projects --progress");
+        check("m push --project x", "m push --project x");
+        check("m --project x", "m --project x");
     }
 
     #[test]

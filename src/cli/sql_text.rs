@@ -1,11 +1,13 @@
 //! Text of the command line within SQL: names, strings, and conditions that are one expression and nothing more.
 
+use std::ops::ControlFlow;
+
 use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::Expr;
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{ExprWithAlias, Statement as SqlStatement};
+use datafusion::sql::sqlparser::ast::{ExprWithAlias, Query, Statement as SqlStatement, Visit, Visitor};
 
 use super::report;
 use crate::error::{MetaxyError, Result};
@@ -32,6 +34,28 @@ pub(super) fn conditions(session: &MetaxySession, texts: &[String]) -> Result<Op
     let checked: Vec<String> =
         texts.iter().map(|text| Ok(format!("({})", parsed(&state, text)?.expr))).collect::<Result<_>>()?;
     Ok((!checked.is_empty()).then(|| checked.join(" AND ")))
+}
+
+/// Whether one of the conditions asks tables for something.
+///
+/// # Errors
+///
+/// As [`conditions`].
+pub(super) fn have_subquery(session: &MetaxySession, texts: &[String]) -> Result<bool> {
+    struct AnyQuery;
+    impl Visitor for AnyQuery {
+        type Break = ();
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            ControlFlow::Break(())
+        }
+    }
+    let state = session.context().state();
+    for text in texts {
+        if parsed(&state, text)?.expr.visit(&mut AnyQuery).is_break() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The conditions as expressions over columns; subqueries can't be used here.

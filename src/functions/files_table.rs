@@ -157,7 +157,10 @@ impl PartitionStream for Listing {
 async fn list(table: &FilesTable, store: &Arc<dyn ObjectStore>) -> Result<Vec<ObjectMeta>> {
     let url = &table.url;
     let mut files: Vec<ObjectMeta> = if url.is_collection() || url.get_glob().is_some() {
-        store.list(Some(url.prefix())).try_collect().await.map_err(store_error)?
+        match store.list(Some(url.prefix())).try_collect().await {
+            Ok(files) => files,
+            Err(error) => return Err(unlisted(table, error).await),
+        }
     } else {
         vec![store.head(url.prefix()).await.map_err(store_error)?]
     };
@@ -177,6 +180,39 @@ fn rest(url: &ListingTableUrl, file: &ObjectMeta) -> String {
 
 fn store_error(error: object_store::Error) -> DataFusionError {
     DataFusionError::ObjectStore(Box::new(error))
+}
+
+/// Why the files can't be listed: a name that is no text comes without its file in the error of the object store.
+async fn unlisted(table: &FilesTable, error: object_store::Error) -> DataFusionError {
+    if table.url.scheme() != "file" {
+        return store_error(error);
+    }
+    let root = if table.shown_prefix.is_empty() { "." } else { &table.shown_prefix };
+    let root = std::path::PathBuf::from(root);
+    match tokio::task::spawn_blocking(move || nameless(&root)).await {
+        Ok(Some(file)) => {
+            MetaxyError::Invalid(format!("files: the name of {file:?} is no text in UTF-8; rename it")).into()
+        }
+        _ => store_error(error),
+    }
+}
+
+/// A file or folder below this one whose name is no text.
+fn nameless(folder: &std::path::Path) -> Option<std::path::PathBuf> {
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        for entry in entries.flatten() {
+            if entry.file_name().to_str().is_none() {
+                return Some(entry.path());
+            }
+            // Links may lead in circles.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            }
+        }
+    }
+    None
 }
 
 /// A listed file, and of its bytes what was asked for.

@@ -71,7 +71,7 @@ use crate::model::FeatureKey;
 
 pub use basis::{Basis, Samples, TableState};
 pub use buffered::{BufferOptions, BufferedWriter, Unwritten, UnwrittenRows};
-pub(crate) use delete::{DeleteKey, deletion};
+pub(crate) use delete::{DeleteKey, check_deletable, deletion};
 pub use delete::{DeleteMode, DeleteOptions};
 pub use delta::DeltaStore;
 pub(crate) use external::Expectations;

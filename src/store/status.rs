@@ -119,6 +119,11 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
+        if options.samples.is_none() && inputs.parents.iter().all(Option::is_none) {
+            // They are all optional, and there is nothing to compare with.
+            status.missing_parent = inputs.plan.parents.first().map(|parent| parent.dep.feature.clone());
+            return Ok(status);
+        }
         status.samples = Some(self.sample_counts(context, &inputs, options).await?);
         Ok(status)
     }

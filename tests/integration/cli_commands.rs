@@ -476,7 +476,7 @@ fn completions_and_manual_pages_know_every_subcommand() {
     assert_eq!(run(folder.path(), &["man", "-q", "--output", "pages"]).ok(), "");
     for command in &commands {
         let text = fs::read_to_string(pages.join(format!("metaxy-cli-{command}.1"))).unwrap();
-        assert!(text.contains("Example"), "{command}");
+        assert!(text.contains("\n.SH EXAMPLES\n"), "{command}");
         assert!(page.contains(&format!("metaxy\\-cli\\-{command}(1)")), "{command} is not in\n{page}");
     }
     usage(folder.path(), &["completions", "tcsh"]);

@@ -108,6 +108,21 @@ fn folders_and_names_of_all_kinds() {
     let list = Cli::new(named.path()).args(["list", "features", "--format", "csv"]).run().ok();
     assert!(list.contains("\nimage/raw,demo,"), "{list}");
 
+    // A folder with the name of an SQL keyword, and one that is written with detours.
+    for (name, shown) in [("table", "table"), ("./order/.", "order"), ("Select/../group", "group")] {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir(place.path().join(shown)).unwrap();
+        fs::create_dir_all(place.path().join("Select")).unwrap();
+        fs::write(place.path().join(shown).join("a.jpg"), "a").unwrap();
+        Cli::new(place.path()).args(["init", name]).run().ok();
+        assert_eq!(script(place.path(), "changes.sql"), format!("change,path,size\nnew,{shown}/a.jpg,1\n"));
+        assert_eq!(script(place.path(), "update.sql"), "count\n1\ncount\n0\n", "{name}");
+    }
+
+    images(named.path(), &[("a.jpg", "a")]);
+    let ran = Cli::new(named.path()).args(["init", "images/a.jpg"]).run();
+    assert!(ran.code == Some(2) && ran.stderr.contains("is a file"), "{ran:#?}");
+
     for wrong in [&["."][..], &[".."], &["*.jpg"], &[""], &["x", "--project", "a b"], &[]] {
         let nowhere = tempfile::tempdir().unwrap();
         let ran = Cli::new(nowhere.path()).args(["init"]).args(wrong).run();

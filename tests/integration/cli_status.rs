@@ -172,7 +172,7 @@ fn features_are_chosen_by_name_or_project() {
     for args in [&["--all-features"][..], &["--all-projects"], &["--project", "photos"]] {
         assert_eq!(lines(&status(folder.path(), args)).len(), 3, "{args:?}");
     }
-    let ran = status(folder.path(), &["photo", "--all-projects"]);
+    let ran = status(folder.path(), &["photo", "--all-features"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
     // In the order of the graph, each once.
     let ran = status(folder.path(), &["photo/face", "photo", "photo__face"]);

@@ -30,6 +30,12 @@ pub(in crate::cli) struct Args {
 pub(super) async fn run(_program: &Program, args: Args) -> Result<Outcome> {
     let mut script = Vec::new();
     generate(args.shell, &mut args::definition(), "metaxy-cli", &mut script);
+    if args.shell == Shell::Bash {
+        // The generator writes the hyphen of the program's name in one way where it finds out about the subcommand, and
+        // in another where it asks which one it is.
+        let text = String::from_utf8_lossy(&script).replace("metaxy__subcmd__cli", "metaxy__cli");
+        script = text.into_bytes();
+    }
     report::output(&script)?;
     Ok(Outcome::Done)
 }

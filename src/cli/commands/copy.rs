@@ -9,7 +9,7 @@ use crate::cli::rows::Rows;
 use crate::cli::select::Selection;
 use crate::cli::sql_text;
 use crate::error::Result;
-use crate::store::{CopyOptions, FeatureVersions};
+use crate::store::{CopyOptions, FeatureVersions, WriteOptions};
 
 const EXAMPLE: &str = "\
 Example:
@@ -50,6 +50,10 @@ pub(in crate::cli) struct Args {
     #[arg(long, alias = "no-with-sample-history")]
     latest_only: bool,
 
+    /// Print how many rows it would be, and copy nothing
+    #[arg(long)]
+    dry_run: bool,
+
     /// Rows of all feature versions, which is the default
     #[arg(long, hide = true, conflicts_with = "current_only")]
     with_feature_history: bool,
@@ -76,10 +80,18 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     if source.name() == target.name() {
         return Ok(Outcome::Usage(format!("--from and --to are both store {}", source.name())));
     }
-    let features = args.features.features(&source).await?;
+    let mut features = Vec::new();
+    for feature in args.features.features(&source).await? {
+        // Of all features, those are meant that there are rows of.
+        if args.features.is_named() || source.own_table(&feature).await?.exists() {
+            features.push(feature);
+        }
+    }
     let mut options = CopyOptions {
         feature_versions: if args.current_only { FeatureVersions::Current } else { FeatureVersions::All },
         sample_history: !args.latest_only,
+        scope: WriteOptions::from_session(session.context().copied_config().options())?.scope,
+        dry_run: args.dry_run,
         ..CopyOptions::default()
     };
     for feature in &features {
@@ -100,5 +112,8 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
         rows.push([json!(copied.feature.to_string()), json!(copied.rows)]);
     }
     program.print(&rows)?;
+    if args.dry_run {
+        program.notice("This was a dry run: nothing was copied.");
+    }
     Ok(Outcome::Done)
 }

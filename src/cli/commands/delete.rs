@@ -4,20 +4,25 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
+use datafusion::catalog::MemTable;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, lit, utils::conjunction};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::catalog::{FEATURES_SCHEMA, HISTORY_SCHEMA};
 use crate::cli::program::{Outcome, Program};
 use crate::cli::rows::Rows;
 use crate::cli::select::Selection;
 use crate::cli::sql_text;
-use crate::columns::FEATURE_VERSION;
+use crate::columns::{FEATURE_VERSION, ROW_IDENTITY};
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureDefinition;
 use crate::session::MetaxySession;
-use crate::store::{DeleteMode, DeleteOptions, FeatureVersions, ReadOptions, Store};
+use crate::store::{
+    DeleteMode, DeleteOptions, FeatureVersions, ReadOptions, Store, WriteOptions, WriteScope, check_deletable,
+};
 
 const EXAMPLE: &str = "\
 Example:
@@ -55,7 +60,7 @@ pub(in crate::cli) struct Args {
     #[arg(long)]
     with_feature_history: bool,
 
-    /// SQL to run first, for views that --where names (repeatable)
+    /// SQL to run first, for features and views that the command names (repeatable)
     #[arg(long, value_name = "FILE")]
     prepare: Vec<PathBuf>,
 
@@ -85,19 +90,25 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
         return Ok(Outcome::Usage(format!("{what} needs --yes where nobody can be asked")));
     }
     let session = program.session().await?;
-    let store = program.store().await?;
-    let features = args.features.features(&store).await?;
     program.prepare(&args.prepare).await?;
+    let store = program.store().await?;
+    let scope = WriteOptions::from_session(session.context().copied_config().options())?.scope;
+    let features = deletable(&store, &args, &scope).await?;
     let mut deletions = Vec::new();
     for feature in &features {
-        deletions.push(Deletion::new(session, &store, feature, &args).await?);
+        deletions.push(Deletion::new(session, &store, feature, &args, &scope).await?);
     }
+    // One delete must not change what the condition of the next one finds.
+    let fixed = deletions.len() > 1 && sql_text::have_subquery(session, &args.conditions)?;
     // Counted for all before anything is done: a condition that doesn't fit one of them is found out in time.
     let mut counts = Vec::new();
     let bar = program.bar().await?;
     if asks || args.dry_run || deletions.len() > 1 {
-        for deletion in &deletions {
-            counts.push(deletion.count(session).await?);
+        for (deletion, feature) in deletions.iter_mut().zip(&features) {
+            counts.push(match fixed {
+                true => Box::pin(deletion.fix(session, feature)).await?,
+                false => deletion.count(session).await?,
+            });
         }
     }
     drop(bar);
@@ -128,6 +139,28 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
         (false, false) => "Rows were marked as deleted; a sample that is written again is live again.",
     });
     Ok(Outcome::Done)
+}
+
+/// The chosen features, once it is known of all of them that they may be deleted. Of all features, those are meant that
+/// this store has rows of.
+async fn deletable(
+    store: &Arc<Store>,
+    args: &Args,
+    scope: &WriteScope,
+) -> Result<Vec<Arc<FeatureDefinition>>> {
+    let mut found = Vec::new();
+    for feature in args.features.features(store).await? {
+        let table = match args.hard || args.with_feature_history {
+            true => store.history_table(&feature).await?,
+            false => store.current_table(&feature).await?,
+        };
+        let has_rows = table.exists() && table.search().and_then(|search| search.fallback()).is_none();
+        if has_rows || args.features.is_named() {
+            check_deletable(&table, scope)?;
+            found.push(feature);
+        }
+    }
+    Ok(found)
 }
 
 fn print(program: &Program, features: &[Arc<FeatureDefinition>], counts: &[u64]) -> Result<()> {
@@ -166,7 +199,7 @@ enum Deletion {
     /// Those of a table that SQL has: table and condition.
     Sql { table: String, condition: Option<String>, hard: bool },
     /// The latest rows of every feature version, softly, which SQL has no table for.
-    AllVersions { store: Arc<Store>, feature: String, condition: Expr },
+    AllVersions { store: Arc<Store>, feature: String, condition: Expr, scope: WriteScope },
 }
 
 impl Deletion {
@@ -175,6 +208,7 @@ impl Deletion {
         store: &Arc<Store>,
         feature: &Arc<FeatureDefinition>,
         args: &Args,
+        scope: &WriteScope,
     ) -> Result<Self> {
         if !args.hard && args.with_feature_history {
             let table = store.history_table(feature).await?;
@@ -184,6 +218,7 @@ impl Deletion {
                 store: Arc::clone(store),
                 feature: feature.key().to_string(),
                 condition: conjunction(conditions).unwrap_or_else(|| lit(true)),
+                scope: scope.clone(),
             });
         }
         let schema = if args.hard { HISTORY_SCHEMA } else { FEATURES_SCHEMA };
@@ -197,13 +232,47 @@ impl Deletion {
         Ok(Self::Sql { table, condition, hard: args.hard })
     }
 
+    /// Puts the rows that meet the condition now in the place of the condition, and counts them.
+    async fn fix(&mut self, session: &MetaxySession, feature: &FeatureDefinition) -> Result<u64> {
+        let Self::Sql { table, condition: Some(condition), .. } = self else {
+            return self.count(session).await;
+        };
+        let stored = session.sql(&format!("SELECT * FROM {table}")).await?;
+        let ids: Vec<&str> = feature.spec.id_columns.iter().map(String::as_str).collect();
+        let more = ROW_IDENTITY.into_iter().filter(|column| !ids.contains(column));
+        let columns: Vec<&str> = ids
+            .iter()
+            .copied()
+            .chain(more)
+            .filter(|column| stored.schema().has_column_with_unqualified_name(column))
+            .collect();
+        let (mut selected, mut same) = (Vec::new(), Vec::new());
+        for (i, column) in columns.iter().enumerate() {
+            let (key, own) = (sql_text::name(&format!("__metaxy_key{i}")), sql_text::name(column));
+            // No id is NULL; a time or a version may be.
+            let equal = if ids.contains(column) { "=" } else { "IS NOT DISTINCT FROM" };
+            same.push(format!("({key} {equal} {own})"));
+            selected.push(format!("{own} AS {key}"));
+        }
+        let query = format!("SELECT {} FROM {table} WHERE {condition}", selected.join(", "));
+        let found = session.sql(&query).await?;
+        let planned = Arc::clone(found.schema().inner());
+        let rows = found.collect().await?;
+        let schema = rows.first().map_or(planned, RecordBatch::schema);
+        let count = rows.iter().map(|batch| batch.num_rows() as u64).sum();
+        let name = format!("__metaxy_found_{}", Uuid::new_v4().simple());
+        session.context().register_table(name.as_str(), Arc::new(MemTable::try_new(schema, vec![rows])?))?;
+        *condition = format!("EXISTS (SELECT 1 FROM {} WHERE {})", sql_text::name(&name), same.join(" AND "));
+        Ok(count)
+    }
+
     async fn count(&self, session: &MetaxySession) -> Result<u64> {
         match self {
             Self::Sql { table, condition, .. } => {
                 let rows = session.sql(&format!("SELECT 1 FROM {table}{}", clause(condition))).await?;
                 Ok(rows.count().await? as u64)
             }
-            Self::AllVersions { store, feature, condition } => {
+            Self::AllVersions { store, feature, condition, .. } => {
                 let options = ReadOptions { feature_version: FeatureVersions::All, ..ReadOptions::default() };
                 let rows = store.read(session.context(), feature, &options).await?;
                 Ok(rows.filter(condition.clone())?.count().await? as u64)
@@ -219,10 +288,11 @@ impl Deletion {
             Self::Sql { table, condition, .. } => {
                 only_count(session, &format!("DELETE FROM {table}{}", clause(condition))).await
             }
-            Self::AllVersions { store, feature, condition } => {
+            Self::AllVersions { store, feature, condition, scope } => {
                 let options = DeleteOptions {
                     mode: DeleteMode::Soft,
                     feature_versions: FeatureVersions::All,
+                    scope: scope.clone(),
                     ..DeleteOptions::default()
                 };
                 store.delete(session.context(), feature, condition.clone(), &options).await

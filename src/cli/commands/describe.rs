@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use datafusion::catalog::TableProvider;
 use serde_json::{Map, Value, json};
 
@@ -10,7 +11,8 @@ use crate::cli::program::{Outcome, Program};
 use crate::cli::report;
 use crate::cli::rows::{Format, Rows};
 use crate::cli::select::Selection;
-use crate::error::Result;
+use crate::cli::sql_text::name;
+use crate::error::{MetaxyError, Result};
 use crate::model::{FeatureDefinition, FeatureDep, FeatureGraph, Lineage};
 use crate::store::Store;
 
@@ -26,7 +28,9 @@ Example:
     fields:      faces: code version 1, version 298e085f, of photo.default
     parents:     photo
     columns:     path Utf8View
-                 faces Int64";
+                 faces Int64
+
+With --format sql: the CREATE FEATURE statements, parents first, as a script for -f or --prepare.";
 
 /// Describe features: versions, fields and what they depend on, parents, stored columns
 #[derive(Debug, clap::Args)]
@@ -34,6 +38,18 @@ Example:
 pub(in crate::cli) struct Args {
     #[command(flatten)]
     features: Selection,
+
+    /// How the descriptions are printed: as table, json or csv, or as statements that define the features: sql [default:
+    /// table]
+    #[arg(long, short_alias = 'f', value_name = "FORMAT", value_parser = formats())]
+    #[arg(help_heading = "Global options")]
+    format: Option<String>,
+}
+
+/// Those of all subcommands, and `sql`.
+fn formats() -> PossibleValuesParser {
+    let table = PossibleValue::new("table").alias("plain");
+    PossibleValuesParser::new([table, "json".into(), "csv".into(), "sql".into()])
 }
 
 /// Prints the descriptions.
@@ -47,8 +63,20 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     }
     let store = program.store().await?;
     let graph = store.graph().await?;
+    let features = match args.features.features(&store).await {
+        // In the Python package's words, `describe features` comes before the names.
+        Err(MetaxyError::UnknownFeature { .. })
+            if matches!(args.features.only_name(), Some("feature" | "features")) =>
+        {
+            return Ok(Outcome::Usage("name the features, or say --all-features".to_owned()));
+        }
+        other => other?,
+    };
+    if program.globals.format.as_deref() == Some("sql") {
+        return statements(program, &features).await;
+    }
     let mut described = Vec::new();
-    for feature in args.features.features(&store).await? {
+    for feature in features {
         described.push(describe(&store, &graph, &feature).await?);
     }
     if program.format() == Format::Table {
@@ -61,6 +89,21 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     let mut rows = Rows::new(columns);
     described.into_iter().for_each(|feature| rows.push(feature.into_iter().map(|(_, value)| value)));
     program.print(&rows)?;
+    Ok(Outcome::Done)
+}
+
+/// Prints statements that define the features.
+async fn statements(program: &Program, features: &[Arc<FeatureDefinition>]) -> Result<Outcome> {
+    let session = program.session().await?;
+    let mut script = Vec::new();
+    for feature in features {
+        let statement = format!("SHOW CREATE FEATURE {}", name(&feature.key().to_string()));
+        let shown = Rows::collect(session.sql(&statement).await?).await?;
+        if let Some(Value::String(text)) = shown.last() {
+            script.push(format!("{};\n", text.trim_end().trim_end_matches(';')));
+        }
+    }
+    report::output(script.join("\n").as_bytes())?;
     Ok(Outcome::Done)
 }
 

@@ -66,6 +66,7 @@ pub(in crate::cli) struct Args {
 ///
 /// A version that was never pushed, a store that can't be read, or a file that can't be written.
 pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
+    program.prepare(&args.drawing.prepare).await?;
     let store = program.store().await?;
     let project = match args.project.as_deref().or_else(|| store.project()) {
         Some(project) => project.to_owned(),
@@ -138,16 +139,20 @@ impl Side {
                 Ok(Self { graph, name })
             }
             version => {
-                let version = whole(store, project, version).await?;
+                let version = whole_version(store, project, version).await?;
                 Ok(Self { graph: store.load_graph(project, &version).await?, name: version })
             }
         }
     }
 }
 
-/// The version that begins like this, if there is only one.
-async fn whole(store: &Store, project: &str, version: &str) -> Result<String> {
+/// The version that begins like this, if there is only one; for `latest` the one that was pushed last.
+pub(super) async fn whole_version(store: &Store, project: &str, version: &str) -> Result<String> {
     let known = store.project_versions().await?.into_iter().filter(|known| known.project == project);
+    if version == "latest" {
+        let last = known.into_iter().find(|known| known.is_current);
+        return Ok(last.map_or_else(|| version.to_owned(), |last| last.version));
+    }
     let alike: Vec<String> =
         known.map(|known| known.version).filter(|known| known.starts_with(version)).collect();
     match alike.as_slice() {

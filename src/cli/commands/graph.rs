@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::diff::whole_version;
 use crate::cli::drawing::Drawing;
 use crate::cli::program::{Outcome, Program};
 use crate::cli::report;
@@ -37,7 +38,8 @@ pub(in crate::cli) struct Args {
     #[arg(long)]
     status: bool,
 
-    /// The features as they were when this version of the project was pushed
+    /// The features as they were when this version of the project was pushed: one of `metaxy-cli history`, the beginning
+    /// of one, or latest
     #[arg(long, alias = "snapshot", value_name = "VERSION", conflicts_with = "status")]
     project_version: Option<String>,
 
@@ -56,6 +58,7 @@ pub(in crate::cli) struct Args {
 ///
 /// An unknown feature or project, a store that can't be read, or a file that can't be written.
 pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
+    program.prepare(&args.drawing.prepare).await?;
     let store = program.store().await?;
     let project = args.project.as_deref().or_else(|| store.project()).filter(|_| !args.all_projects);
     let graph = match &args.project_version {
@@ -63,7 +66,8 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
             let Some(project) = args.project.as_deref().or_else(|| store.project()) else {
                 return Ok(Outcome::Usage("--project-version needs a --project to look for it".to_owned()));
             };
-            Arc::new(store.load_graph(project, version).await?)
+            let version = whole_version(&store, project, version).await?;
+            Arc::new(store.load_graph(project, &version).await?)
         }
         None => store.graph().await?,
     };
@@ -80,11 +84,9 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     if picture.features.is_empty() {
         report::warning("no features are defined; `metaxy-cli init FOLDER` starts a project");
     }
-    if args.status {
-        count(program, &store, &mut picture).await?;
-    }
+    let checked = !args.status || count(program, &store, &mut picture).await?;
     args.drawing.finish(program, &picture, || rows(&picture, args.status))?;
-    Ok(Outcome::Done)
+    Ok(if checked { Outcome::Done } else { Outcome::Failed })
 }
 
 /// The keys of features that are named by key or table name.
@@ -104,15 +106,21 @@ fn of_project(picture: Picture, project: Option<&str>, named: bool) -> Result<Pi
     }
 }
 
-/// Puts the status of every feature into the picture.
-async fn count(program: &Program, store: &Arc<Store>, picture: &mut Picture) -> Result<()> {
+/// Puts the status of every feature into the picture, and returns whether all could be checked.
+async fn count(program: &Program, store: &Arc<Store>, picture: &mut Picture) -> Result<bool> {
     let defined = picture.features.iter().filter(|feature| feature.standing != Standing::Undefined);
     let keys = defined.map(|feature| FeatureKey::parse(&feature.key)).collect::<Result<Vec<_>>>()?;
     let context = program.session().await?.context();
     let bar = program.bar().await?;
     let found = store.statuses(context, &keys, &HashMap::new()).await;
     drop(bar);
+    let mut all = true;
     for (key, status) in keys.iter().zip(found) {
+        if let Err(error) = &status {
+            all = false;
+            let text = report::describe(error);
+            report::error(&MetaxyError::Invalid(format!("status of {key}: {text}")));
+        }
         if let Some(feature) = picture.feature_mut(&key.to_string()) {
             feature.status = Some(match status {
                 Ok(status) => shown(&status),
@@ -120,7 +128,7 @@ async fn count(program: &Program, store: &Arc<Store>, picture: &mut Picture) -> 
             });
         }
     }
-    Ok(())
+    Ok(all)
 }
 
 fn shown(status: &FeatureStatus) -> Status {

@@ -17,7 +17,8 @@ Example:
   20…,push_completed,b7daf55b,,project version 325fa65b
   20…,rows_written,b7daf55b,3,
 
-Without a feature: the versions of the project that were pushed to the store.";
+Without a feature: the versions of the project that were pushed to the store, in the order of their latest pushes. The
+last one is what `latest` means in other subcommands.";
 
 /// Show what has happened to a feature: its versions, writes, deletes and events
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,14 @@ Without a feature: the versions of the project that were pushed to the store.";
 pub(in crate::cli) struct Args {
     /// The feature, by key (video/crop) or table name (video__crop)
     feature: Option<String>,
+
+    /// Without a feature: versions of this project instead of the configured one
+    #[arg(long, value_name = "NAME", conflicts_with = "feature")]
+    project: Option<String>,
+
+    /// Without a feature: versions of all projects
+    #[arg(long, conflicts_with_all = ["feature", "project"])]
+    all_projects: bool,
 
     /// Show only the last of it
     #[arg(long, value_name = "N")]
@@ -41,13 +50,16 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     let store = program.store().await?;
     let query = match &args.feature {
         Some(feature) => of_feature(&store, feature).await?,
-        None => of_project(&store),
+        None => {
+            let project = args.project.as_deref().or_else(|| store.project());
+            of_project(&store, project.filter(|_| !args.all_projects))
+        }
     };
     let limit = args.limit.map_or_else(String::new, |limit| format!(" LIMIT {limit}"));
     let newest = format!("SELECT * FROM ({query}) ORDER BY 1 DESC NULLS LAST{limit}");
     let rows = Rows::collect(session.sql(&format!("SELECT * FROM ({newest}) ORDER BY 1")).await?).await?;
     program.print(&rows)?;
-    if rows.len() == 0 {
+    if rows.len() == 0 && args.limit != Some(0) {
         program.notice(match args.feature {
             Some(_) => "Nothing has happened to it in this store yet.",
             None => "Nothing was pushed to this store yet.",
@@ -56,9 +68,10 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn of_project(store: &Store) -> String {
+/// Each version where it was pushed last.
+fn of_project(store: &Store, project: Option<&str>) -> String {
     let table = format!("{}.{SYSTEM_SCHEMA}.project_versions", name(store.name()));
-    let own = store.project().map(|project| format!(" WHERE project = {}", string(project)));
+    let own = project.map(|project| format!(" WHERE project = {}", string(project)));
     format!(
         "SELECT recorded_at AS time, project, project_version, features, tags, is_current FROM {table}{}",
         own.unwrap_or_default()

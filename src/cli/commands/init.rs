@@ -1,13 +1,14 @@
 //! `init`: a project for a folder of files.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
 use serde_json::json;
 
 use crate::cli::program::{Outcome, Program, folder as working_folder};
 use crate::cli::report;
 use crate::cli::rows::{Format, Rows};
-use crate::cli::sql_text::string;
+use crate::cli::sql_text::{name, string};
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
 
@@ -49,10 +50,15 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     else {
         return Ok(Outcome::Usage("FOLDER is no name of a folder".to_owned()));
     };
+    let folder = normalised(&here, folder);
+    let folder = folder.as_str();
     if folder.contains(['*', '?', '[', '\n', '\r']) {
         return Ok(Outcome::Usage(format!(
             "{folder:?} has letters that stand for patterns; rename the folder"
         )));
+    }
+    if here.join(folder).is_file() {
+        return Ok(Outcome::Usage(format!("{folder} is a file; name the folder that it is in")));
     }
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if real(&here).starts_with(real(&here.join(folder))) {
@@ -114,14 +120,48 @@ impl Names {
         let table = self.feature.table_name();
         text.replace("{project}", &self.project)
             .replace("{location}", &string(&self.folder))
-            .replace("{view}", &format!("{table}_now"))
-            .replace("{table}", &table)
+            .replace("{view}", &format!("{}_now", table.to_lowercase()))
+            .replace("{table}", &table_in_sql(&table))
             .replace("{feature}", &self.feature.to_string())
             .replace("{folder}", &self.folder)
     }
 
     fn next_steps(&self) -> String {
         self.filled_in(NEXT)
+    }
+}
+
+/// The folder without detours: listed paths start with what is written here.
+fn normalised(here: &Path, folder: &str) -> String {
+    let mut parts: Vec<Component<'_>> = Vec::new();
+    for part in Path::new(folder).components() {
+        match (part, parts.last()) {
+            (Component::CurDir, _) => {}
+            (Component::ParentDir, Some(Component::Normal(_))) => {
+                parts.pop();
+            }
+            _ => parts.push(part),
+        }
+    }
+    let short: PathBuf = parts.iter().collect();
+    // A step back out of a link leads elsewhere.
+    let same = |short: &Path| match (here.join(short).canonicalize(), here.join(folder).canonicalize()) {
+        (Ok(short), Ok(long)) => short == long,
+        _ => true,
+    };
+    match short.to_str() {
+        Some(text) if !text.is_empty() && same(&short) => text.to_owned(),
+        _ => folder.to_owned(),
+    }
+}
+
+/// A table's name as it has to be written in SQL: in quotes if it would mean something else without.
+fn table_in_sql(table: &str) -> String {
+    let is_keyword = ALL_KEYWORDS.binary_search(&table.to_uppercase().as_str()).is_ok();
+    if is_keyword || table.contains(|letter: char| letter.is_ascii_uppercase()) {
+        name(table)
+    } else {
+        table.to_owned()
     }
 }
 
@@ -280,6 +320,36 @@ mod tests {
             assert!(FeatureKey::parse(&key_of(folder)).is_ok(), "{folder}");
         }
         assert!(crate::config::project_problem(&project_name(Path::new("a__b  c"))).is_none());
+    }
+
+    #[test]
+    fn detours_are_taken_out_of_folders() {
+        let nowhere = Path::new("/no/such/place");
+        for (folder, short) in [
+            ("images", "images"),
+            ("./images", "images"),
+            ("images/.", "images"),
+            ("a/../images", "images"),
+            ("../images", "../images"),
+            ("/data/./images", "/data/images"),
+            (".", "."),
+            ("a/..", "a/.."),
+        ] {
+            assert_eq!(normalised(nowhere, folder), short, "{folder}");
+        }
+    }
+
+    #[test]
+    fn words_of_sql_are_quoted() {
+        for (table, written) in [
+            ("images", "images"),
+            ("order", "\"order\""),
+            ("select", "\"select\""),
+            ("table", "\"table\""),
+            ("Raw", "\"Raw\""),
+        ] {
+            assert_eq!(table_in_sql(table), written);
+        }
     }
 
     #[test]

@@ -54,10 +54,66 @@ fn write(folder: &Path, command: &clap::Command) -> Result<()> {
 
 fn page(command: &clap::Command, file: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    Man::new(command.clone()).render(&mut bytes).map_err(|error| failed(file, &error))?;
-    Ok(bytes)
+    // The generator fills its paragraphs, and examples are to keep their lines.
+    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let man = Man::new(command.clone().after_help(None::<&str>))
+        .source(concat!("metaxy-cli ", env!("CARGO_PKG_VERSION")))
+        .manual("Metaxy's metadata stores");
+    man.render(&mut bytes).map_err(|error| failed(file, &error))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let (before, after) = match text.find("\n.SH VERSION") {
+        Some(place) => text.split_at(place + 1),
+        None => (text.as_ref(), ""),
+    };
+    let before = before.trim_end();
+    Ok(format!("{before}\n{}{after}", examples_section(&examples)).into_bytes())
+}
+
+/// The section with the examples, whose indented lines stay as they are.
+fn examples_section(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let mut section = ".SH EXAMPLES\n".to_owned();
+    let mut kept = false;
+    for line in text.lines().filter(|line| !matches!(*line, "Example:" | "Examples:")) {
+        let indented = line.starts_with("  ");
+        if !line.is_empty() && indented != kept {
+            section += if indented { ".PP\n.nf\n" } else { ".fi\n.PP\n" };
+            kept = indented;
+        }
+        section += &match line.is_empty() {
+            true if kept => ".sp\n".to_owned(),
+            true => ".PP\n".to_owned(),
+            false => format!("{}\n", in_roff(line.strip_prefix("  ").unwrap_or(line))),
+        };
+    }
+    if kept {
+        section += ".fi\n";
+    }
+    section
+}
+
+/// A line of text as roff has it.
+fn in_roff(line: &str) -> String {
+    let escaped = line.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
+    if escaped.starts_with('.') { format!("\\&{escaped}") } else { escaped }
 }
 
 fn failed(file: &Path, error: &std::io::Error) -> MetaxyError {
     MetaxyError::File { file: file.to_owned(), reason: format!("cannot be written: {error}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_keep_their_lines() {
+        let text = "Example:\n  $ a --b \\?\n  .c\n\n  it's\n\nAnd more.";
+        let section =
+            ".SH EXAMPLES\n.PP\n.nf\n$ a \\-\\-b \\e?\n\\&.c\n.sp\nit\\(aqs\n.sp\n.fi\n.PP\nAnd more.\n";
+        assert_eq!(examples_section(text), section);
+        assert_eq!(examples_section(""), "");
+    }
 }

@@ -44,7 +44,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FEATURE=QUERY", value_parser = parse_samples)]
     samples: Vec<(String, String)>,
 
-    /// SQL to run first, for views that --samples names (repeatable)
+    /// SQL to run first, for features and views that the command names (repeatable)
     #[arg(long, value_name = "FILE")]
     prepare: Vec<PathBuf>,
 
@@ -76,11 +76,12 @@ fn parse_samples(text: &str) -> Result<(String, String), String> {
 /// Anything that concerns the run as a whole; a feature whose check fails is a line of the result.
 pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     let session = program.session().await?;
+    program.prepare(&args.prepare).await?;
     let store = program.store().await?;
     let chosen = args.features.features(&store).await?;
     let keys: Vec<FeatureKey> = chosen.iter().map(|feature| feature.key().clone()).collect();
-    program.prepare(&args.prepare).await?;
     let mut options: HashMap<FeatureKey, IncrementOptions> = HashMap::new();
+    let mut unusable: HashMap<FeatureKey, MetaxyError> = HashMap::new();
     for (feature, query) in &args.samples {
         let key = store.feature(feature).await?.key().clone();
         if !keys.contains(&key) {
@@ -88,16 +89,21 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
                 "--samples {feature}: this feature is not checked here"
             )));
         }
-        let samples = session.plan(sql_text::query(session, query)?).await?;
-        options.insert(key, IncrementOptions { samples: Some(samples), ..IncrementOptions::default() });
+        let statement = sql_text::query(session, query)?;
+        match session.plan(statement).await {
+            Ok(samples) => {
+                let given = IncrementOptions { samples: Some(samples), ..IncrementOptions::default() };
+                options.insert(key, given);
+            }
+            Err(error) => drop(unusable.insert(key, error)),
+        }
     }
 
     // One look at the tables, for the conditions and for the counts.
     let look = store.opened_once();
-    let mut unusable: HashMap<FeatureKey, MetaxyError> = HashMap::new();
     for key in &keys {
-        if args.narrowed.is_empty() {
-            break;
+        if args.narrowed.is_empty() || unusable.contains_key(key) {
+            continue;
         }
         let given = options.remove(key).unwrap_or_default();
         match args.narrowed.over(session, &look, key, given).await {

@@ -49,8 +49,15 @@ pub(in crate::cli) struct Args {
 /// An unknown feature, one of another project or without a table, a retention that is too short, a store that can't be
 /// written.
 pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
-    let store = program.store().await?;
     let defaults = VacuumOptions::default();
+    if args.retain.is_some_and(|retain| retain < defaults.retain) && !args.allow_short_retention {
+        return Ok(Outcome::Usage(
+            "--retain of less than 7d needs --allow-short-retention: a reader of an earlier version of a table may still \
+             be at its files"
+                .to_owned(),
+        ));
+    }
+    let store = program.store().await?;
     let options = VacuumOptions {
         retain: args.retain.unwrap_or(defaults.retain),
         allow_short_retention: args.allow_short_retention,

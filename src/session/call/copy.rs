@@ -15,7 +15,7 @@ use crate::store::{CopyOptions, FeatureVersions, Store};
 
 pub(super) const COPY: Procedure = Procedure {
     name: "copy",
-    parameters: &["features", "from_store", "feature_history", "sample_history"],
+    parameters: &["features", "from_store", "feature_history", "sample_history", "dry_run"],
     prepare,
 };
 
@@ -52,6 +52,7 @@ fn prepare(call: &Invocation<'_>) -> Result<Arc<dyn Work>> {
         feature_versions: if all_versions { FeatureVersions::All } else { FeatureVersions::Current },
         sample_history: call.arguments.truth("sample_history")?.unwrap_or(true),
         scope: call.scope.clone(),
+        dry_run: call.arguments.truth("dry_run")?.unwrap_or(false),
         ..CopyOptions::default()
     };
     Ok(Arc::new(Copy {

@@ -27,7 +27,7 @@ use super::{FeatureTable, FeatureVersions, Store, WriteScope, watched};
 use crate::columns::FEATURE_VERSION;
 use crate::error::Result;
 
-pub(crate) use plan::deletion;
+pub(crate) use plan::{check_deletable, deletion};
 pub(crate) use soft::DeleteKey;
 
 /// How rows are deleted.

@@ -29,19 +29,7 @@ pub(crate) fn deletion(
     write_key: DeleteKey,
     everything: bool,
 ) -> Result<LogicalPlan> {
-    let (store, definition) = (table.store(), table.definition());
-    store.check_project(definition, scope)?;
-    if let Some(fallback) = table.search().and_then(|search| search.fallback()) {
-        return Err(MetaxyError::Invalid(format!(
-            "feature {}: store {} has no rows of it; those that it shows are from fallback store {fallback}, \
-             which is only read: delete them there",
-            definition.key(),
-            store.name()
-        )));
-    }
-    if !table.exists() {
-        return Err(table.not_found());
-    }
+    check_deletable(table, scope)?;
     if *table.view() == View::HISTORY {
         let table = HardDelete::new(table, everything);
         let source = provider_as_source(Arc::new(table.clone()));
@@ -53,6 +41,24 @@ pub(crate) fn deletion(
     let table = SoftDelete::new(table, write_key);
     let rows = over(input, &provider_as_source(Arc::new(table.clone())))?;
     Ok(into(Arc::new(table.of_rows(rows.clone())), name, rows))
+}
+
+/// Whether rows that the table shows may be deleted at all.
+///
+/// # Errors
+/// A feature of another project, or one that has no data in this store.
+pub(crate) fn check_deletable(table: &FeatureTable, scope: &WriteScope) -> Result<()> {
+    let (store, definition) = (table.store(), table.definition());
+    store.check_project(definition, scope)?;
+    if let Some(fallback) = table.search().and_then(|search| search.fallback()) {
+        return Err(MetaxyError::Invalid(format!(
+            "feature {}: store {} has no rows of it; those that it shows are from fallback store {fallback}, \
+             which is only read: delete them there",
+            definition.key(),
+            store.name()
+        )));
+    }
+    if table.exists() { Ok(()) } else { Err(table.not_found()) }
 }
 
 fn into(target: Arc<dyn TableProvider>, name: TableReference, rows: LogicalPlan) -> LogicalPlan {

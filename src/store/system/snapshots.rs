@@ -15,7 +15,7 @@ pub struct ProjectVersion {
     pub project: String,
     /// The version of its definitions.
     pub version: String,
-    /// When it was pushed first.
+    /// When it was pushed last.
     pub recorded_at: Option<DateTime<Utc>>,
     /// How many features it has.
     pub features: usize,
@@ -26,7 +26,7 @@ pub struct ProjectVersion {
 }
 
 impl Store {
-    /// All versions of projects that were pushed, the oldest first.
+    /// All versions of projects that were pushed, in the order of their latest pushes.
     ///
     /// # Errors
     /// The record of definitions can't be read.
@@ -41,7 +41,7 @@ impl Store {
                     let version = ProjectVersion {
                         project: row.project.clone(),
                         version: row.project_version.clone(),
-                        recorded_at: row.recorded_at.and_then(DateTime::from_timestamp_micros),
+                        recorded_at: None,
                         features: 0,
                         tags: String::new(),
                         is_current: false,
@@ -50,7 +50,10 @@ impl Store {
                 });
             features.insert(&row.feature);
             version.tags.clone_from(&row.tags);
+            version.recorded_at = row.recorded_at.and_then(DateTime::from_timestamp_micros);
         }
+        // Those of one push keep their order.
+        versions.sort_by(|_, (a, _), _, (b, _)| a.recorded_at.cmp(&b.recorded_at));
         let finish = |(version, features): (ProjectVersion, IndexSet<&str>)| {
             let is_current = current.get(version.project.as_str()) == Some(&version.version.as_str());
             ProjectVersion { features: features.len(), is_current, ..version }

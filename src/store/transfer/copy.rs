@@ -38,6 +38,8 @@ pub struct CopyOptions {
     pub global_filters: Vec<Expr>,
     /// For whom rows are written.
     pub scope: WriteScope,
+    /// Only counts the rows that would be copied.
+    pub dry_run: bool,
     /// Is told of every batch that was copied.
     pub progress: Option<OnProgress>,
 }
@@ -50,6 +52,7 @@ impl Default for CopyOptions {
             filters: HashMap::new(),
             global_filters: Vec::new(),
             scope: WriteScope::default(),
+            dry_run: false,
             progress: None,
         }
     }
@@ -63,6 +66,7 @@ impl fmt::Debug for CopyOptions {
             .field("filters", &self.filters)
             .field("global_filters", &self.global_filters)
             .field("scope", &self.scope)
+            .field("dry_run", &self.dry_run)
             .finish_non_exhaustive()
     }
 }
@@ -81,7 +85,7 @@ pub struct CopyProgress {
 pub struct CopiedFeature {
     /// The feature.
     pub feature: FeatureKey,
-    /// Rows that this store did not have yet.
+    /// Rows that this store did not have yet, or in a dry run still has not.
     pub rows: u64,
 }
 
@@ -91,7 +95,8 @@ impl Store {
     /// repeated adds nothing, and one that was interrupted goes on with the feature that it was at.
     ///
     /// `features` are keys or table names; `None` means every feature of which the other store has rows. Dependents
-    /// come before their parents, so that no sample looks unprocessed in between.
+    /// come before their parents, so that no sample looks unprocessed in between. A dry run leaves no trace, not even an
+    /// event.
     ///
     /// # Errors
     /// An unknown feature or one without data in the other store, features of another project (nothing is copied
@@ -147,8 +152,11 @@ impl Store {
                 others: Others::Hidden,
             };
             let table = FeatureTable::new(Arc::clone(source), Arc::clone(&definition), Some(stored), view);
-            let work =
-                Recorded::start(self, &definition.project, EventType::CopyStarted, Some(&definition)).await;
+            let (project, started) = (&definition.project, EventType::CopyStarted);
+            let work = match options.dry_run {
+                true => None,
+                false => Some(Recorded::start(self, project, started, Some(&definition)).await),
+            };
             let mut attempt = 1;
             let outcome = loop {
                 let outcome = self.copy_feature(context, &definition, &table, options).await;
@@ -158,7 +166,9 @@ impl Store {
                 attempt += 1;
             };
             let rows = outcome.as_ref().copied();
-            work.end(EventType::CopyCompleted, EventType::CopyFailed, rows).await;
+            if let Some(work) = work {
+                work.end(EventType::CopyCompleted, EventType::CopyFailed, rows).await;
+            }
             copied.push(CopiedFeature { feature: definition.key().clone(), rows: outcome? });
         }
         Ok(copied)
@@ -211,7 +221,14 @@ impl Store {
                 watched(what, DataFrame::new(context.state(), plan)).await?
             }
         };
-        let (schema, rows) = stored_rows(rows, table.as_deref());
+        let (schema, mut rows) = stored_rows(rows, table.as_deref());
+        if options.dry_run {
+            let mut count = 0;
+            while let Some(batch) = rows.next().await.transpose()? {
+                count += batch.num_rows() as u64;
+            }
+            return Ok(count);
+        }
         let (progress, feature, read) =
             (options.progress.clone(), definition.key().clone(), AtomicU64::new(0));
         let rows = rows.inspect(move |batch| {

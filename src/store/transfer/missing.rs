@@ -16,27 +16,12 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
-use crate::columns::{
-    CREATED_AT, DATA_VERSION, DELETED_AT, FEATURE_VERSION, MATERIALIZATION_ID, PROJECT_VERSION, PROVENANCE,
-    UPDATED_AT, scalar_type,
-};
+use crate::columns::{ROW_IDENTITY, scalar_type};
 use crate::error::Result;
 use crate::model::FeatureDefinition;
 use crate::operators::Keys;
 use crate::store::watched;
 use crate::types::storable;
-
-/// The columns that, with the ids, tell one row of a sample's history from another.
-const IDENTITY: [&str; 8] = [
-    FEATURE_VERSION,
-    PROJECT_VERSION,
-    PROVENANCE,
-    DATA_VERSION,
-    CREATED_AT,
-    UPDATED_AT,
-    DELETED_AT,
-    MATERIALIZATION_ID,
-];
 
 /// What a row of the table costs while rows are looked up in it, in bytes.
 const KEY_BYTES: usize = 2 * size_of::<u128>();
@@ -58,7 +43,7 @@ pub(super) async fn missing(
         .id_columns
         .iter()
         .map(String::as_str)
-        .chain(IDENTITY)
+        .chain(ROW_IDENTITY)
         .filter(|name| here.field_with_name(name).is_ok() || there.field_with_name(name).is_ok())
         .collect();
     // Both sides in one type; a column that one side lacks is NULL there.
