@@ -26,6 +26,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::columns::timestamp;
+use crate::config::redact;
 use crate::error::MetaxyError;
 use crate::session::Extension;
 use crate::store::objects::{Provider, Remote, said};
@@ -67,7 +68,10 @@ impl FilesTable {
         if !is_url && !location.contains(['*', '?', '[']) && !std::path::Path::new(location).exists() {
             return plan_err!("files: there is no file or folder {location}");
         }
-        let url = ListingTableUrl::parse(location)?;
+        let shown_prefix = shown_prefix(location, is_url);
+        // In a URL, DataFusion takes a wildcard for a part of a name.
+        let listed = if is_url && location.contains(['*', '[']) { &shown_prefix } else { location };
+        let url = ListingTableUrl::parse(listed)?;
         let bucket = bucket(&url, extension)?;
         let mut fields = vec![
             Field::new(PATH, DataType::Utf8, false),
@@ -81,12 +85,10 @@ impl FilesTable {
         if content {
             fields.push(Field::new(CONTENT, DataType::Utf8, true));
         }
-        let shown_prefix = shown_prefix(location, is_url);
         let pattern = match location.strip_prefix(&shown_prefix) {
-            Some(rest) if rest.contains(['*', '?', '[']) => Some(
-                Pattern::new(rest)
-                    .map_err(|error| MetaxyError::Invalid(format!("files: pattern {location}: {error}")))?,
-            ),
+            Some(rest) if rest.contains(['*', '?', '[']) => Some(Pattern::new(rest).map_err(|error| {
+                MetaxyError::Invalid(format!("files: pattern {}: {error}", redact(location)))
+            })?),
             _ => None,
         };
         Ok(Self { url, bucket, shown_prefix, pattern, schema: Arc::new(Schema::new(fields)) })

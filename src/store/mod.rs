@@ -32,6 +32,7 @@ mod parquet_manifest;
 mod parquet_remove;
 mod parquet_rewrite;
 mod parquet_scan;
+mod parquet_settings;
 mod parquet_stage;
 mod parquet_target;
 mod parquet_vacuum;

@@ -24,18 +24,14 @@ use datafusion::parquet::file::metadata::PageIndexPolicy;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
-use serde::{Deserialize, Serialize};
 
+use super::TableState;
 use super::delta_schema::merge;
 use super::objects::said;
 use super::parquet_footer::Footer;
 use super::parquet_manifest::{Added, Manifest, Place};
-use super::{RecordedSettings, TableState};
 use crate::error::{MetaxyError, Result, one_line};
-use crate::hash::HashSettings;
 
-/// The file with the hash settings.
-const SETTINGS: &str = "_metaxy.json";
 /// The folder of files that are being written.
 pub(crate) const STAGING: &str = "_staging";
 /// Digits of a file's number.
@@ -80,13 +76,6 @@ impl std::fmt::Debug for ParquetFolder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ParquetFolder({})", self.path)
     }
-}
-
-/// What `_metaxy.json` holds.
-#[derive(Serialize, Deserialize)]
-struct Settings {
-    hash_algorithm: String,
-    hash_truncation_length: usize,
 }
 
 impl ParquetFolder {
@@ -272,37 +261,6 @@ impl ParquetFolder {
         let name = meta.location.filename().unwrap_or_default().to_owned();
         let place = place.unwrap_or_else(|| Place::of(meta.last_modified, &name));
         Ok(DataFile { name, place, manifest, write_keys, meta, footer: Arc::new(footer) })
-    }
-
-    /// The hash settings beside the data.
-    pub(crate) async fn recorded(&self) -> Result<Option<RecordedSettings>> {
-        let fail = |reason: &str| self.error(SETTINGS, reason);
-        let text = match self.objects.store.get(&self.path.clone().join(SETTINGS)).await {
-            Ok(found) => found.bytes().await.map_err(|error| self.failed(SETTINGS, &error))?,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(self.failed(SETTINGS, &error)),
-        };
-        let settings: Settings = serde_json::from_slice(&text)
-            .map_err(|error| fail(&format!("not the hash settings of a table: {error}")))?;
-        Ok(Some(RecordedSettings {
-            algorithm: settings.hash_algorithm,
-            length: settings.hash_truncation_length.to_string(),
-        }))
-    }
-
-    /// Puts the hash settings down, unless another writer has done so.
-    pub(crate) async fn record(&self, settings: HashSettings) -> Result<()> {
-        let fail = |reason: &str| self.error(SETTINGS, reason);
-        let settings = Settings {
-            hash_algorithm: settings.algorithm.to_string(),
-            hash_truncation_length: settings.length,
-        };
-        let text = serde_json::to_string(&settings).map_err(|error| fail(&error.to_string()))?;
-        let path = self.path.clone().join(SETTINGS);
-        match self.objects.store.put_opts(&path, text.into(), PutMode::Create.into()).await {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
-            Err(error) => Err(self.failed(SETTINGS, &error)),
-        }
     }
 
     /// Makes a complete file the data file of this number; `false` when another file has it.

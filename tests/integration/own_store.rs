@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::prelude::SessionContext;
 use datafusion_metaxy::hash::{HashAlgorithm, HashSettings};
 use datafusion_metaxy::model::{FeatureDefinition, FeatureSpec, Origin};
 use datafusion_metaxy::session::{Extension, MetaxySession};
@@ -27,7 +26,7 @@ async fn session(folder: &TempDir) -> MetaxySession {
     let settings = HashSettings::new(HashAlgorithm::XxHash64, 16).unwrap();
     let store = Store::new("own", backend, settings, features.into()).with_project("test").unwrap();
     let extension = Extension::from_stores([Arc::new(store)]).unwrap();
-    MetaxySession::attached(SessionContext::new(), extension)
+    MetaxySession::over(extension, None).await.unwrap()
 }
 
 fn insert(id: &str, more: &str) -> String {

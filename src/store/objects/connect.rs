@@ -48,8 +48,10 @@ fn refused(provider: Provider, error: &object_store::Error, options: &Options) -
 
 #[cfg(feature = "s3")]
 mod s3 {
-    use object_store::ClientConfigKey;
+    use std::time::Duration;
+
     use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as Key};
+    use object_store::{ClientConfigKey, RetryConfig};
 
     use super::super::options::is_true;
     use super::*;
@@ -87,8 +89,17 @@ mod s3 {
                         AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE to \"true\" for a bucket that anybody can read"
                 .into());
         }
-        let built = builder.with_retry(options.retries.clone()).build();
-        Ok(Arc::new(built.map_err(|error| refused(Provider::S3, &error, options))?))
+        let fail = |error: object_store::Error| refused(Provider::S3, &error, options);
+        if !has_key && !has_other {
+            // Whether this machine knows who it is shows at once, or not at all.
+            let asked = builder.clone().with_retry(RetryConfig {
+                max_retries: 1,
+                retry_timeout: Duration::from_secs(5),
+                ..RetryConfig::default()
+            });
+            builder = builder.with_credentials(Arc::clone(asked.build().map_err(fail)?.credentials()));
+        }
+        Ok(Arc::new(builder.with_retry(options.retries.clone()).build().map_err(fail)?))
     }
 
     pub(super) fn knows(key: &str) -> bool {

@@ -16,15 +16,20 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyMode, CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
+    ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    Result,
 };
 
 use super::Place;
 use super::said::{clear, uncertain};
 
-/// How often a put of which the answer was lost is tried again; each try has the client's own retries.
+/// How often a request of which the answer was lost or broken off is made; each has the client's own retries.
 const TRIES: u32 = 4;
+/// How many objects are removed at the same time.
+const DELETES_AT_ONCE: usize = 16;
+/// Largest object that is read whole before any of it is passed on, so that it can be read again.
+const READ_WHOLE: u64 = 8 * 1024 * 1024;
 
 /// A store with clear errors and certain writes.
 pub(super) struct Guarded {
@@ -39,6 +44,55 @@ impl Guarded {
 
     fn clear(&self, error: Error) -> Error {
         clear(&self.place, error)
+    }
+
+    /// Makes a request that may be made twice, again if its answer was broken off.
+    async fn again<T, F: Future<Output = Result<T>>>(&self, request: impl Fn() -> F) -> Result<T> {
+        let mut pause = Duration::from_millis(20);
+        for _ in 1..TRIES {
+            match request().await {
+                Err(error) if is_broken_off(&error) => {}
+                outcome => return outcome.map_err(|error| self.clear(error)),
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 4;
+        }
+        request().await.map_err(|error| self.clear(error))
+    }
+
+    /// An object, or a part of it; what is small is there as a whole.
+    async fn read(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let found = self.inner.get_opts(location, options).await?;
+        let GetResultPayload::Stream(bytes) = found.payload else { return Ok(found) };
+        let payload = if found.range.end - found.range.start <= READ_WHOLE {
+            let parts: Vec<Bytes> = bytes.try_collect().await?;
+            futures::stream::iter(parts.into_iter().map(Ok)).boxed()
+        } else {
+            let place = self.place.clone();
+            bytes.map_err(move |error| clear(&place, error)).boxed()
+        };
+        Ok(GetResult { payload: GetResultPayload::Stream(payload), ..found })
+    }
+
+    /// A listing, begun again if its first answer was broken off.
+    fn listing(
+        &self,
+        begin: impl Fn(&dyn ObjectStore) -> BoxStream<'static, Result<ObjectMeta>> + Send + Sync + 'static,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let guarded = Self { inner: Arc::clone(&self.inner), place: self.place.clone() };
+        let place = self.place.clone();
+        let listed = async move {
+            let (begin, inner) = (&begin, guarded.inner.as_ref());
+            let first = || async move {
+                let mut listed = begin(inner).fuse();
+                match listed.next().await {
+                    Some(Err(error)) => Err(error),
+                    first => Ok(futures::stream::iter(first).chain(listed)),
+                }
+            };
+            guarded.again(first).await
+        };
+        futures::stream::once(listed).try_flatten().map_err(move |error| clear(&place, error)).boxed()
     }
 
     /// Puts an object where none is, or says that another one is there.
@@ -116,7 +170,7 @@ impl ObjectStore for Guarded {
         if matches!(options.mode, PutMode::Create) {
             return self.create(location, payload, options).await;
         }
-        self.inner.put_opts(location, payload, options).await.map_err(|error| self.clear(error))
+        self.again(|| self.inner.put_opts(location, payload.clone(), options.clone())).await
     }
 
     async fn put_multipart_opts(
@@ -124,35 +178,34 @@ impl ObjectStore for Guarded {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        let upload = self.inner.put_multipart_opts(location, options).await;
-        let upload = upload.map_err(|error| self.clear(error))?;
+        let upload = self.again(|| self.inner.put_multipart_opts(location, options.clone())).await?;
         Ok(Box::new(GuardedUpload { upload, place: self.place.clone() }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let found = self.inner.get_opts(location, options).await.map_err(|error| self.clear(error))?;
-        let payload = match found.payload {
-            GetResultPayload::Stream(bytes) => {
-                let place = self.place.clone();
-                GetResultPayload::Stream(bytes.map_err(move |error| clear(&place, error)).boxed())
-            }
-            other => other,
-        };
-        Ok(GetResult { payload, ..found })
+        self.again(|| self.read(location, options.clone())).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.inner.get_ranges(location, ranges).await.map_err(|error| self.clear(error))
+        self.again(|| self.inner.get_ranges(location, ranges)).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        let place = self.place.clone();
-        self.inner.delete_stream(locations).map_err(move |error| clear(&place, error)).boxed()
+        let guarded = Arc::new(Self { inner: Arc::clone(&self.inner), place: self.place.clone() });
+        let delete = move |location: Result<Path>| {
+            let guarded = Arc::clone(&guarded);
+            async move {
+                let location = location?;
+                guarded.again(|| guarded.inner.delete(&location)).await?;
+                Ok(location)
+            }
+        };
+        locations.map(delete).buffered(DELETES_AT_ONCE).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let place = self.place.clone();
-        self.inner.list(prefix).map_err(move |error| clear(&place, error)).boxed()
+        let prefix = prefix.cloned();
+        self.listing(move |store| store.list(prefix.as_ref()))
     }
 
     fn list_with_offset(
@@ -160,17 +213,35 @@ impl ObjectStore for Guarded {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        let place = self.place.clone();
-        self.inner.list_with_offset(prefix, offset).map_err(move |error| clear(&place, error)).boxed()
+        let (prefix, offset) = (prefix.cloned(), offset.clone());
+        self.listing(move |store| store.list_with_offset(prefix.as_ref(), &offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await.map_err(|error| self.clear(error))
+        self.again(|| self.inner.list_with_delimiter(prefix)).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await.map_err(|error| self.clear(error))
+        if matches!(options.mode, CopyMode::Create) {
+            return self.inner.copy_opts(from, to, options).await.map_err(|error| self.clear(error));
+        }
+        self.again(|| self.inner.copy_opts(from, to, options.clone())).await
     }
+}
+
+/// Whether an answer has ended before its end, of which the client doesn't know that the request may be made again.
+fn is_broken_off(error: &Error) -> bool {
+    let Error::Generic { .. } = error else { return false };
+    let text = error.to_string();
+    // "after 3 retries, max_retries: 10"
+    let number = |before: &str, after: &str| {
+        text.split_once(before)?.1.split_once(after)?.0.trim().parse::<u64>().ok()
+    };
+    let is_exhausted = match (number(", after ", " retries"), number("max_retries:", ",")) {
+        (Some(retries), Some(most)) => retries >= most,
+        _ => false,
+    };
+    !is_exhausted && !text.contains("Server returned")
 }
 
 /// An upload in parts with clear errors. Nothing of it is seen before it is complete.
