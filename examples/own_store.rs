@@ -27,11 +27,9 @@ use datafusion_metaxy::session::{Extension, MetaxySession, SessionContextExt};
 use datafusion_metaxy::store::{Append, MetadataStore, Store, StoredTable, TableState, WriteTime};
 use futures::{StreamExt, TryStreamExt};
 
-/// Feature tables as folders of Arrow files.
+/// Feature tables as folders of Arrow files, below this folder.
 #[derive(Debug)]
-pub struct ArrowFiles {
-    pub root: PathBuf,
-}
+pub struct ArrowFiles(pub PathBuf);
 
 /// The rows of one write, with the key of the write in the metadata of the schema.
 type Written = (SchemaRef, Vec<RecordBatch>);
@@ -50,7 +48,7 @@ impl ArrowFiles {
     }
 
     fn file(&self, feature: &FeatureKey, number: usize) -> PathBuf {
-        self.root.join(feature.table_name()).join(format!("{number:08}.arrow"))
+        self.0.join(feature.table_name()).join(format!("{number:08}.arrow"))
     }
 }
 
@@ -65,7 +63,7 @@ impl MetadataStore for ArrowFiles {
     }
 
     fn location(&self) -> String {
-        self.root.display().to_string()
+        self.0.display().to_string()
     }
 
     async fn open(&self, feature: &FeatureKey) -> Result<Option<StoredTable>> {
@@ -180,7 +178,7 @@ pub async fn main() -> std::result::Result<(), Box<dyn Error>> {
     let features =
         [photo, thumbnail].map(|spec| FeatureDefinition::declared(spec, "photos", Origin::Session));
     let folder = tempfile::tempdir()?;
-    let backend = Arc::new(ArrowFiles { root: folder.path().to_owned() });
+    let backend = Arc::new(ArrowFiles(folder.path().to_owned()));
     let store = Store::new("mine", backend, HashSettings::new(HashAlgorithm::XxHash64, 16)?, features.into());
     let context = SessionContext::new();
     let extension = Extension::from_stores([Arc::new(store.with_project("photos")?)])?;

@@ -22,7 +22,7 @@ async fn session(folder: &TempDir) -> MetaxySession {
     let raw = FeatureSpec::builder("raw").id_columns(["id"]).build().unwrap();
     let child = FeatureSpec::builder("child").id_columns(["id"]).dep("raw").build().unwrap();
     let features = [raw, child].map(|spec| FeatureDefinition::declared(spec, "test", Origin::Session));
-    let backend = Arc::new(example::ArrowFiles { root: folder.path().to_owned() });
+    let backend = Arc::new(example::ArrowFiles(folder.path().to_owned()));
     let settings = HashSettings::new(HashAlgorithm::XxHash64, 16).unwrap();
     let store = Store::new("own", backend, settings, features.into()).with_project("test").unwrap();
     let extension = Extension::from_stores([Arc::new(store)]).unwrap();

@@ -33,7 +33,7 @@ async fn case(name: &str) -> Case {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn all_golden_cases_read_the_same_from_a_bucket() {
     run(async {
         for name in CASES {
@@ -43,7 +43,7 @@ fn all_golden_cases_read_the_same_from_a_bucket() {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn all_golden_cases_resolve_the_same_from_a_bucket() {
     run(async {
         for name in CASES {
@@ -53,7 +53,7 @@ fn all_golden_cases_resolve_the_same_from_a_bucket() {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn vacuum_lists_the_bucket_and_removes_what_nobody_needs() {
     run(async {
         for kind in KINDS {

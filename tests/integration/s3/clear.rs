@@ -21,7 +21,7 @@ async fn message(place: &InBucket) -> String {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn wrong_keys_and_places_are_one_line_with_the_store_and_without_a_secret() {
     run(async {
         for kind in KINDS {
@@ -53,7 +53,7 @@ fn wrong_keys_and_places_are_one_line_with_the_store_and_without_a_secret() {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn two_stores_in_one_bucket_keep_their_own_credentials() {
     run(async {
         for kind in KINDS {
@@ -76,7 +76,7 @@ fn two_stores_in_one_bucket_keep_their_own_credentials() {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn secrets_are_in_no_log_listing_or_plan() {
     run(async {
         for kind in KINDS {
@@ -95,7 +95,7 @@ fn secrets_are_in_no_log_listing_or_plan() {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn files_of_a_stores_bucket_are_listed_with_its_options() {
     run(async {
         let place = InBucket::new("delta", FEATURES);
@@ -118,7 +118,7 @@ fn files_of_a_stores_bucket_are_listed_with_its_options() {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn files_of_a_bucket_are_listed_with_the_environment() {
     run(async {
         let place = InBucket::new("delta", FEATURES);

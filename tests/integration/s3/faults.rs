@@ -24,7 +24,7 @@ async fn behind(kind: &'static str, options: &str) -> (InBucket, Proxy) {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn requests_that_fail_at_random_change_no_answer() {
     run(async {
         for (kind, seed) in KINDS.into_iter().flat_map(|kind| [1, 2, 3].map(|seed| (kind, seed))) {
@@ -68,7 +68,7 @@ fn requests_that_fail_at_random_change_no_answer() {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn a_commit_whose_answer_is_lost_happens_once() {
     run(async {
         for kind in KINDS {
@@ -100,7 +100,7 @@ fn a_commit_whose_answer_is_lost_happens_once() {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn a_server_that_only_fails_is_one_clear_error_and_nothing_is_written() {
     run(async {
         for kind in KINDS {
@@ -124,7 +124,7 @@ fn a_server_that_only_fails_is_one_clear_error_and_nothing_is_written() {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn only_the_commit_fails_and_no_row_is_seen() {
     run(async {
         for kind in KINDS {

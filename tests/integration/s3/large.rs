@@ -19,7 +19,7 @@ fn insert(first: u32, rows: u32) -> String {
 const ROWS: u32 = 300_000;
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn a_large_write_is_visible_at_once_and_whole() {
     run(async {
         for kind in KINDS {
@@ -45,7 +45,7 @@ fn a_large_write_is_visible_at_once_and_whole() {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn a_large_write_that_breaks_off_is_not_seen() {
     run(async {
         for kind in KINDS {

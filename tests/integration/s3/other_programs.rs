@@ -8,7 +8,7 @@ use crate::python::python;
 use crate::support::{column, query, repository, run};
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3 and METAXY_TEST_PYTHON"]
+#[ignore = "needs METAXY_TEST_S3 and METAXY_TEST_PYTHON: .ci/run sets them"]
 fn python_reads_our_tables_in_a_bucket_and_we_read_what_python_appends() {
     run(async {
         for kind in KINDS {

@@ -22,7 +22,7 @@ fn shown(requests: &[Request]) -> String {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn opening_and_resolving_cost_no_request_per_feature() {
     run(async {
         for kind in KINDS {
@@ -49,7 +49,7 @@ fn opening_and_resolving_cost_no_request_per_feature() {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn a_footer_is_read_once_however_often_a_table_is_opened() {
     run(async {
         let proxy = Proxy::start(&endpoint()).await;

@@ -16,7 +16,7 @@ fn commits(kind: &str, objects: &[String]) -> usize {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn eight_writers_lose_nothing_and_leave_nothing_behind() {
     run(async {
         for kind in KINDS {
@@ -34,7 +34,7 @@ fn eight_writers_lose_nothing_and_leave_nothing_behind() {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn one_of_eight_equal_writes_under_one_key_counts() {
     run(async {
         for kind in KINDS {
@@ -51,7 +51,7 @@ fn one_of_eight_equal_writes_under_one_key_counts() {
 }
 
 #[test]
-#[ignore = "needs METAXY_TEST_S3"]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn deletes_and_rewrites_beside_writers_lose_nothing() {
     run(async {
         for kind in KINDS {
