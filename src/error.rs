@@ -6,6 +6,8 @@ use std::sync::Arc;
 use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
 
+use crate::store::objects::{Said, find_said, said};
+
 /// A result whose error is a [`MetaxyError`].
 pub type Result<T, E = MetaxyError> = std::result::Result<T, E>;
 
@@ -154,9 +156,9 @@ impl From<DataFusionError> for MetaxyError {
             },
             DataFusionError::Shared(inner) => match Arc::try_unwrap(inner) {
                 Ok(inner) => inner.into(),
-                Err(inner) => MetaxyError::DataFusion(Box::new(DataFusionError::Shared(inner))),
+                Err(inner) => Self::of_bucket(DataFusionError::Shared(inner)),
             },
-            other => MetaxyError::DataFusion(Box::new(other)),
+            other => Self::of_bucket(other),
         }
     }
 }
@@ -171,6 +173,15 @@ impl From<MetaxyError> for DataFusionError {
 }
 
 impl MetaxyError {
+    /// What a bucket says, if it is the cause; else DataFusion's own error.
+    fn of_bucket(error: DataFusionError) -> Self {
+        match find_said(&error) {
+            Some(Said { store: Some(store), reason }) => Self::Store { store, reason },
+            Some(Said { store: None, reason }) => Self::Invalid(reason),
+            None => Self::DataFusion(Box::new(error)),
+        }
+    }
+
     /// Whether others have changed a table in the middle of the work, so that doing it again may succeed.
     pub(crate) fn is_conflict(&self) -> bool {
         match self {
@@ -187,10 +198,8 @@ impl MetaxyError {
 
     /// An error of the Delta library, under the name of the store and table it happened in.
     pub(crate) fn delta(store: &str, table: &str, error: &DeltaTableError) -> Self {
-        MetaxyError::Store {
-            store: store.to_owned(),
-            reason: format!("{table}: {}", one_line(without_backtrace(&error.to_string()))),
-        }
+        let reason = said(error).unwrap_or_else(|| one_line(without_backtrace(&error.to_string())));
+        MetaxyError::Store { store: store.to_owned(), reason: format!("{table}: {reason}") }
     }
 }
 

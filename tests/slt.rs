@@ -1,5 +1,8 @@
 //! The main test suite: every `.slt` file below `tests/slt` runs over every store with every executor.
 //!
+//! Those of stores in a bucket are ignored unless `METAXY_TEST_S3` is the endpoint of an S3 server, which
+//! `tests/s3/start.sh` starts.
+//!
 //! `cargo test --test slt -- resolve` runs the trials whose names contain `resolve`; with `-- --complete` the files
 //! are rewritten to what the stores answer, to be read before they are committed.
 
@@ -23,6 +26,8 @@ use fixture::{Fixture, ROOT};
 
 /// What the files run over, also as labels of `onlyif` and `skipif`.
 const STORES: [&str; 3] = ["memory", "delta", "parquet"];
+/// The same in a bucket, and with which executors. Beside their own labels they have `s3`.
+const IN_BUCKET: [(&str, &str); 3] = [("delta", "native"), ("delta", "memory"), ("parquet", "native")];
 /// What computes increments, also as labels: `engine_native`, `engine_memory`.
 const EXECUTORS: [&str; 2] = ["native", "memory"];
 
@@ -41,18 +46,28 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         trials.extend(runs.map(|(store, executor)| {
             let file = file.clone();
             let name = format!("slt::{store}::{executor}::{name}");
-            Trial::test(name, move || run(file, store, executor, complete))
+            Trial::test(name, move || run(file, Fixture::new(store, executor)?, complete))
+        }));
+        // The answers are the same: they are written where they are worked out faster.
+        let in_bucket = IN_BUCKET.iter().filter(|_| !complete);
+        trials.extend(in_bucket.map(|(store, executor)| {
+            let file = file.clone();
+            let name = format!("slt::{store}_s3::{executor}::{name}");
+            Trial::test(name, move || run(file, Fixture::in_bucket(store, executor)?, complete))
+                .with_ignored_flag(fixture::endpoint().is_none())
         }));
     }
     Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }
 
-fn run(file: PathBuf, store: &'static str, executor: &'static str, complete: bool) -> Result<(), Failed> {
+fn run(file: PathBuf, fixture: Fixture, complete: bool) -> Result<(), Failed> {
     let work = async move {
-        let fixture = Arc::new(Fixture::new(store, executor)?);
+        let fixture = Arc::new(fixture);
+        let labels = fixture.labels();
         let mut runner = Runner::new(|| Database::open(Arc::clone(&fixture)));
-        runner.add_label(store);
-        runner.add_label(&format!("engine_{executor}"));
+        for label in labels {
+            runner.add_label(&label);
+        }
         runner.with_column_validator(strict_column_validator);
         if complete {
             let (rows, text) = (default_validator, default_normalizer);

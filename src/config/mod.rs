@@ -31,6 +31,7 @@ pub use next_key::{NextKey, TakenKey};
 pub use read::project_problem;
 pub use secret::{LeftAlone, Secret, is_secret_key, redact};
 pub use shown::Setting;
+pub(crate) use suggest::nearest;
 
 #[cfg(test)]
 mod tests;

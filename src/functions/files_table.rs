@@ -1,7 +1,7 @@
 //! The table behind `files()`: a listing made when it is read, with content hashes where they are asked for.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -23,9 +23,13 @@ use futures::{StreamExt, TryStreamExt};
 use glob::{MatchOptions, Pattern};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
+use url::Url;
 
 use crate::columns::timestamp;
+use crate::config::redact;
 use crate::error::MetaxyError;
+use crate::session::Extension;
+use crate::store::objects::{Provider, Remote, said};
 
 /// Files that are read at the same time to be hashed.
 const CONCURRENT_READS: usize = 8;
@@ -43,6 +47,8 @@ const CONTENT: &str = "content";
 #[derive(Debug, Clone)]
 pub(super) struct FilesTable {
     url: ListingTableUrl,
+    /// The bucket, for a URL of one.
+    bucket: Option<Remote>,
     /// What was typed before the first part of the path that varies; listed paths start with it.
     shown_prefix: String,
     /// The rest of what was typed, if it has wildcards.
@@ -52,12 +58,21 @@ pub(super) struct FilesTable {
 
 impl FilesTable {
     /// The files at a folder, a file, or a pattern; with columns that need a file's bytes if they are asked for.
-    pub(super) fn try_new(location: &str, content_hash: bool, content: bool) -> Result<Self> {
+    pub(super) fn try_new(
+        location: &str,
+        content_hash: bool,
+        content: bool,
+        extension: &Weak<Extension>,
+    ) -> Result<Self> {
         let is_url = location.contains("://");
         if !is_url && !location.contains(['*', '?', '[']) && !std::path::Path::new(location).exists() {
             return plan_err!("files: there is no file or folder {location}");
         }
-        let url = ListingTableUrl::parse(location)?;
+        let shown_prefix = shown_prefix(location, is_url);
+        // In a URL, DataFusion takes a wildcard for a part of a name.
+        let listed = if is_url && location.contains(['*', '[']) { &shown_prefix } else { location };
+        let url = ListingTableUrl::parse(listed)?;
+        let bucket = bucket(&url, extension)?;
         let mut fields = vec![
             Field::new(PATH, DataType::Utf8, false),
             Field::new(SIZE, DataType::Int64, false),
@@ -70,16 +85,38 @@ impl FilesTable {
         if content {
             fields.push(Field::new(CONTENT, DataType::Utf8, true));
         }
-        let shown_prefix = shown_prefix(location, is_url);
         let pattern = match location.strip_prefix(&shown_prefix) {
-            Some(rest) if rest.contains(['*', '?', '[']) => Some(
-                Pattern::new(rest)
-                    .map_err(|error| MetaxyError::Invalid(format!("files: pattern {location}: {error}")))?,
-            ),
+            Some(rest) if rest.contains(['*', '?', '[']) => Some(Pattern::new(rest).map_err(|error| {
+                MetaxyError::Invalid(format!("files: pattern {}: {error}", redact(location)))
+            })?),
             _ => None,
         };
-        Ok(Self { url, shown_prefix, pattern, schema: Arc::new(Schema::new(fields)) })
+        Ok(Self { url, bucket, shown_prefix, pattern, schema: Arc::new(Schema::new(fields)) })
     }
+
+    /// The object store of the location: that of a store's bucket or of the environment, else one that the session has.
+    fn object_store(&self, state: &dyn Session) -> Result<Arc<dyn ObjectStore>> {
+        let known = state.runtime_env().object_store(&self.url);
+        match (&self.bucket, known) {
+            (Some(bucket), _) => Ok(Arc::clone(&bucket.store)),
+            (None, Ok(store)) => Ok(store),
+            (None, Err(_)) => {
+                let reason = format!("files: {}:// can't be listed by this session", self.url.scheme());
+                Err(MetaxyError::Invalid(reason).into())
+            }
+        }
+    }
+}
+
+/// The bucket of a location, reached with the options of a store that is in it.
+fn bucket(location: &ListingTableUrl, extension: &Weak<Extension>) -> Result<Option<Remote>> {
+    let url: &Url = location.as_ref();
+    if Provider::of(url.scheme()).is_none() {
+        return Ok(None);
+    }
+    let options = extension.upgrade().map(|extension| extension.storage_options(url)).unwrap_or_default();
+    let connected = Remote::connect(None, url, &options);
+    Ok(Some(connected.map_err(|reason| MetaxyError::Invalid(format!("files: {reason}")))?))
 }
 
 /// The part of a location up to the last `/` before its first wildcard; a folder's name ends with `/`.
@@ -114,9 +151,7 @@ impl TableProvider for FilesTable {
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let columns = projection.unwrap_or(&all).clone();
         let schema = Arc::new(self.schema.project(&columns)?);
-        let store = state.runtime_env().object_store(&self.url).map_err(|_| {
-            MetaxyError::Invalid(format!("files: {}:// can't be listed by this session", self.url.scheme()))
-        })?;
+        let store = self.object_store(state)?;
         let listing = Listing { table: self.clone(), store, schema: Arc::clone(&schema) };
         let partition: Arc<dyn PartitionStream> = Arc::new(listing);
         StreamingTable::try_new(schema, vec![partition])?.scan(state, None, filters, limit).await
@@ -179,6 +214,9 @@ fn rest(url: &ListingTableUrl, file: &ObjectMeta) -> String {
 }
 
 fn store_error(error: object_store::Error) -> DataFusionError {
+    if let Some(reason) = said(&error) {
+        return MetaxyError::Invalid(format!("files: {reason}")).into();
+    }
     DataFusionError::ObjectStore(Box::new(error))
 }
 

@@ -84,7 +84,7 @@ impl RelationPlanner for Functions {
                 let arguments = Arguments::parse(RESOLVE_UPDATE, args, resolve_update::PARAMETERS)?;
                 resolve_update::plan(&self.extension, &arguments, context)?
             }
-            _ => files::plan(&Arguments::parse(FILES, args, files::PARAMETERS)?)?,
+            _ => files::plan(&self.extension, &Arguments::parse(FILES, args, files::PARAMETERS)?)?,
         };
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }

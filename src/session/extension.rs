@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use tokio::sync::RwLock;
 
 use crate::config::{
-    Config, FeatureSelection, StoreConfig, StoreKind, check_fallbacks, options::MetaxyOptions,
+    Config, FeatureSelection, Secret, StoreConfig, StoreKind, check_fallbacks, options::MetaxyOptions,
 };
 use crate::error::{MetaxyError, Result};
 use crate::model::{DEFAULT_PROJECT, FeatureDefinition, FeatureKey, load_feature_files};
@@ -305,6 +305,21 @@ impl Extension {
     fn keep(&self, store: &Store, feature: FeatureKey, samples: bool, opened: Opened) {
         let key = (store.name().to_owned(), feature, samples);
         self.inputs.write().unwrap_or_else(PoisonError::into_inner).insert(key, opened);
+    }
+
+    /// The `storage_options` of the first store whose root is in the bucket of `url`, the default store before others.
+    pub(crate) fn storage_options(&self, url: &url::Url) -> Vec<(String, Secret)> {
+        let is_there = |config: &&StoreConfig| {
+            let root = config.root_path.as_deref().and_then(|root| url::Url::parse(root).ok());
+            root.is_some_and(|root| {
+                (root.scheme(), root.username(), root.host_str(), root.port())
+                    == (url.scheme(), url.username(), url.host_str(), url.port())
+            })
+        };
+        let default = self.configs.get(&self.default_store);
+        let found = default.into_iter().chain(self.configs.values()).find(is_there);
+        let options = found.into_iter().flat_map(|config| &config.storage_options);
+        options.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     /// All stores, as the configuration has them.

@@ -1,6 +1,5 @@
 //! Delta Lake as a store: one Delta table per feature below a root folder.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,7 +9,9 @@ use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use deltalake::kernel::{LogicalFileView, Metadata};
+use deltalake::logstore::{StorageConfig, default_logstore};
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
+use object_store::prefix::PrefixStore;
 
 use super::delta_remove::DeltaSnapshot;
 use super::location::Location;
@@ -32,7 +33,6 @@ pub(crate) const LENGTH_PROPERTY: &str = "metaxy.hash_truncation_length";
 #[derive(Debug, Clone)]
 pub struct DeltaStore {
     pub(crate) location: Location,
-    storage_options: HashMap<String, String>,
 }
 
 impl DeltaStore {
@@ -41,21 +41,23 @@ impl DeltaStore {
     /// # Errors
     /// When `root_path` is missing or not a path or URL that this build can reach.
     pub fn try_new(config: &StoreConfig) -> Result<Self> {
-        Ok(Self {
-            location: Location::try_new(config, ".delta")?,
-            storage_options: config
-                .storage_options
-                .iter()
-                .map(|(key, value)| (key.clone(), value.expose().to_owned()))
-                .collect(),
-        })
+        Ok(Self { location: Location::try_new(config, ".delta")? })
     }
 
     /// A handle to the table, whether it exists or not.
     pub(crate) fn table(&self, feature: &FeatureKey) -> Result<DeltaTable> {
-        DeltaTableBuilder::from_url(self.location.table_url(feature)?)
-            .and_then(|builder| builder.with_storage_options(self.storage_options.clone()).build())
-            .map_err(|error| self.error(feature, &error))
+        let url = self.location.table_url(feature)?;
+        let Some(remote) = self.location.remote() else {
+            return DeltaTableBuilder::from_url(url)
+                .and_then(DeltaTableBuilder::build)
+                .map_err(|error| self.error(feature, &error));
+        };
+        // A log of its own over the store's client: delta-rs would look the scheme up among those that were registered
+        // for the whole process, and would get to know the credentials. This one commits with conditional puts.
+        let path = self.location.object_path(&self.location.table_path(feature))?;
+        let prefixed = Arc::new(PrefixStore::new(Arc::clone(&remote.store), path));
+        let log = default_logstore(prefixed, Arc::clone(&remote.store), &url, &StorageConfig::default());
+        Ok(DeltaTable::new(log))
     }
 
     /// An error of the Delta library about a feature's table.

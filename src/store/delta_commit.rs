@@ -122,6 +122,8 @@ impl Commit<'_> {
                     match self.lost(&stage, before, &error).await {
                         Ok(Lost::No) => return Ok(stage.rows()),
                         Ok(Lost::Yes) => {}
+                        // A commit whose answer was lost may still come: its files have to stay.
+                        Err(error) if self.store.location.remote().is_some() => return Err(error),
                         Err(error) => return self.give_up(stage, error).await,
                     }
                 }

@@ -1,6 +1,7 @@
 //! Files of a Delta table that are replaced in one commit, alone or against other writers.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
@@ -32,6 +33,8 @@ pub(super) struct Replaced {
     pub appended: Option<Stage>,
     /// Spans of modification times within which rows move to others: no other file may get in between.
     pub spans: Vec<(i64, i64)>,
+    /// Whether the commit may have got through although nobody has said so: the files have to stay.
+    is_open: AtomicBool,
 }
 
 /// What a log names a file by: its path, and which of its rows are deleted.
@@ -91,6 +94,7 @@ impl Replaced {
                 .build(Some(state), table.log_store(), operation.clone())
                 .await;
             let Err(error) = outcome else { return Ok(()) };
+            self.is_open.store(snapshot.store.location.remote().is_some(), Ordering::Relaxed);
             // Did it get through all the same, did another writer win, or is it broken?
             let Some(now) = snapshot.store.load(&snapshot.feature).await? else { return Err(fail(&error)) };
             let present = now.snapshot().map_err(|e| fail(&e))?.log_data();
@@ -100,12 +104,16 @@ impl Replaced {
             if now.version() <= table.version() {
                 return Err(fail(&error));
             }
+            self.is_open.store(false, Ordering::Relaxed);
         }
         Err(snapshot.refused(&format!("other writers won {ATTEMPTS} commits in a row; try again")))
     }
 
     /// Removes what was staged.
     pub(super) async fn discard(self) {
+        if self.is_open.into_inner() {
+            return;
+        }
         for stage in self.stages.into_iter().chain(self.appended) {
             stage.discard().await;
         }

@@ -12,7 +12,7 @@ use deltalake::DeltaTable;
 use futures::TryStreamExt;
 
 use super::delta::DeltaStore;
-use super::location::LocalFile;
+use super::location_files::TableFile;
 use super::upkeep::{Vacuum, VacuumedFile};
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
@@ -28,11 +28,11 @@ pub(super) async fn vacuum(
 ) -> Result<Vec<VacuumedFile>> {
     let folder = store.location.table_path(feature);
     // Before the log is read: what is committed from here on was not in the folder then, or is named by the log.
-    let files = store.location.files_below(&folder)?;
+    let files = store.location.files_below(&folder).await?;
     let Some(table) = store.load(feature).await? else { return Ok(Vec::new()) };
     check_retention(store, feature, &table, vacuum)?;
     let named = Named::of(store, feature, &table, vacuum).await?;
-    let goes = |file: &&LocalFile| {
+    let goes = |file: &&TableFile| {
         let abandoned = file.modified < vacuum.abandoned;
         if file.path.starts_with(LOG) {
             return abandoned && (file.is_leftover() || file.name().ends_with(".tmp"));
@@ -49,7 +49,7 @@ pub(super) async fn vacuum(
     let mut gone = Vec::new();
     for file in files.iter().filter(goes) {
         if !vacuum.dry_run {
-            store.location.remove_file(&folder, file)?;
+            store.location.remove_file(&folder, file).await?;
         }
         gone.push(VacuumedFile { path: format!("{folder}/{}", file.path), bytes: file.bytes });
     }

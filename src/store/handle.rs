@@ -14,6 +14,7 @@ use datafusion::prelude::SessionContext;
 use super::external::Expectations;
 use super::fallback::Fallbacks;
 use super::known::Known;
+use super::objects::unknown_options;
 use super::once::Once;
 use super::past::PastDefinitions;
 use super::search::{Search, Wanted, search};
@@ -118,7 +119,7 @@ impl Store {
             })?,
             None => HashAlgorithm::XxHash32,
         };
-        for warning in &config.warnings {
+        for warning in config.warnings.iter().chain(&unknown_options(config)) {
             warnings.push(warning);
         }
         let settings = HashSettings::new(algorithm, hash_length)?;

@@ -2,11 +2,12 @@
 
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use url::Url;
 
-use crate::config::{Layout, StoreConfig};
+use super::objects::Remote;
+use crate::config::{Layout, StoreConfig, redact};
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
 
@@ -18,6 +19,8 @@ const PROBES: usize = 3;
 pub(crate) struct Location {
     store: String,
     root: Url,
+    /// The bucket, for a root that is none on this machine.
+    remote: Option<Remote>,
     shown_root: String,
     layout: Layout,
     suffix: &'static str,
@@ -30,9 +33,24 @@ impl Location {
     /// When `root_path` is missing or not a path or URL that this build can reach.
     pub(crate) fn try_new(config: &StoreConfig, suffix: &'static str) -> Result<Self> {
         let fail = |reason: String| MetaxyError::Store { store: config.name.clone(), reason };
-        let shown_root = config.require_root_path()?.to_owned();
-        let root = root_url(&shown_root).map_err(fail)?;
-        Ok(Self { store: config.name.clone(), root, shown_root, layout: config.layout, suffix })
+        let given = config.require_root_path()?;
+        let mut root = root_url(given).map_err(fail)?;
+        let mut remote = None;
+        if root.scheme() != "file" {
+            let options: Vec<_> =
+                config.storage_options.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+            let reached = Remote::connect(Some(&config.name), &root, &options)
+                .map_err(|reason| fail(format!("root_path {}: {reason}", redact(given))))?;
+            root = reached.root().clone();
+            remote = Some(reached);
+        }
+        let shown_root = redact(given);
+        Ok(Self { store: config.name.clone(), root, remote, shown_root, layout: config.layout, suffix })
+    }
+
+    /// The bucket, unless the root is a local folder.
+    pub(crate) fn remote(&self) -> Option<&Remote> {
+        self.remote.as_ref()
     }
 
     /// The store's name in the configuration.
@@ -40,7 +58,12 @@ impl Location {
         &self.store
     }
 
-    /// The root as it was configured.
+    /// The root as a URL with a slash at its end.
+    pub(super) fn root(&self) -> &Url {
+        &self.root
+    }
+
+    /// The root as it was configured, without credentials.
     pub(crate) fn shown_root(&self) -> &str {
         &self.shown_root
     }
@@ -108,91 +131,14 @@ impl Location {
         }
     }
 
-    /// All files in the folder at `path` below the root and in those below it.
-    ///
-    /// # Errors
-    /// The root is not local, or a folder can't be read.
-    pub(crate) fn files_below(&self, path: &str) -> Result<Vec<LocalFile>> {
-        let fail = |reason: String| MetaxyError::Store {
-            store: self.store.clone(),
-            reason: format!("{path}: {reason}"),
-        };
-        let Some(folder) = self.folder(path) else {
-            return Err(fail("files can only be looked for in a local folder".into()));
-        };
-        let mut found = Vec::new();
-        walk(&folder, "", &mut found).map_err(|error| fail(error.to_string()))?;
-        found.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(found)
-    }
-
-    /// Removes a file that [`files_below`](Self::files_below) has found; one that is gone already is fine.
-    ///
-    /// # Errors
-    /// The file can't be removed.
-    pub(crate) fn remove_file(&self, path: &str, file: &LocalFile) -> Result<()> {
-        let Some(folder) = self.folder(path) else { return Ok(()) };
-        match std::fs::remove_file(folder.join(&file.path)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(MetaxyError::Store {
-                store: self.store.clone(),
-                reason: format!("{path}/{}: the file can't be removed: {error}", file.path),
-            }),
-            _ => Ok(()),
-        }
-    }
-
     /// The local folder at `path` below the root, if the root is local.
-    fn folder(&self, path: &str) -> Option<PathBuf> {
+    pub(super) fn folder(&self, path: &str) -> Option<PathBuf> {
+        if self.remote.is_some() {
+            return None;
+        }
         let root = self.root.to_file_path().ok()?;
         Some(if path.is_empty() { root } else { root.join(path) })
     }
-}
-
-/// A file below a table's folder.
-#[derive(Debug, Clone)]
-pub(crate) struct LocalFile {
-    /// Where it is below that folder, with slashes.
-    pub path: String,
-    pub bytes: u64,
-    pub modified: SystemTime,
-}
-
-impl LocalFile {
-    pub(crate) fn name(&self) -> &str {
-        self.path.rsplit('/').next().unwrap_or_default()
-    }
-
-    /// Whether a writer that has died must have left it: a part of a file that was never completed, or the probe whether a
-    /// folder can be written to.
-    pub(crate) fn is_leftover(&self) -> bool {
-        let part = self.name().rsplit_once('#').is_some_and(|(_, digits)| digits.parse::<u64>().is_ok());
-        part || self.name().strip_prefix('.').is_some_and(|id| uuid::Uuid::parse_str(id).is_ok())
-    }
-}
-
-/// Links are not followed: what they lead to belongs to somebody else.
-fn walk(folder: &Path, prefix: &str, found: &mut Vec<LocalFile>) -> std::io::Result<()> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let entry = entry?;
-        let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-        let metadata = match entry.metadata() {
-            Ok(metadata) => metadata,
-            // Removed meanwhile.
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        if metadata.is_dir() {
-            walk(&entry.path(), &format!("{path}/"), found)?;
-        } else if metadata.is_file() {
-            found.push(LocalFile { path, bytes: metadata.len(), modified: metadata.modified()? });
-        }
-    }
-    Ok(())
 }
 
 fn probe(folder: &Path) -> std::io::Result<()> {
@@ -206,12 +152,6 @@ fn root_url(root: &str) -> std::result::Result<Url, String> {
     if let Ok(url) = Url::parse(root)
         && url.scheme().len() > 1
     {
-        if url.scheme() != "file" {
-            return Err(format!(
-                "root_path: {}:// is not supported by this build, only local folders",
-                url.scheme()
-            ));
-        }
         let mut url = url;
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));

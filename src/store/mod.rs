@@ -17,19 +17,24 @@ mod handle;
 mod kept;
 mod known;
 mod location;
+mod location_files;
 mod lock;
 mod memory;
+pub(crate) mod objects;
 mod once;
 mod parquet;
 mod parquet_commit;
 mod parquet_damage;
 mod parquet_folder;
 mod parquet_footer;
+mod parquet_large;
 mod parquet_manifest;
 mod parquet_remove;
 mod parquet_rewrite;
 mod parquet_scan;
+mod parquet_settings;
 mod parquet_stage;
+mod parquet_target;
 mod parquet_vacuum;
 mod past;
 mod prepare;
@@ -104,6 +109,29 @@ pub use write::{WriteOptions, WriteReport};
 ///
 /// A store appends rows and shows all rows ever appended; which of them are current is worked out above it, in
 /// [`FeatureTable`]. Checks of the rows happen above it too: what arrives in [`append`](Self::append) is clean.
+/// [`open`](Self::open) and `append` are all that reading, writing, increments, soft deletes and the system tables
+/// need; [`Store::new`] makes a store that a session can use of it. `examples/own_store.rs` is a whole one.
+///
+/// What must hold:
+///
+/// - **Tables.** A feature's table comes into being with the first append to it. System tables, such as
+///   `metaxy-system/events`, are features like others here. Nothing is removed but by [`snapshot`](Self::snapshot).
+/// - **Atomicity.** Readers see all rows of an append or none, also after a crash, and two appends at the same time
+///   are both kept. Whoever opened a table before may see it as it was or as it is, but not in between.
+/// - **Columns.** Appends may bring columns, and members of structs, that the table lacks: earlier rows have NULL
+///   there, and so have rows that lack what the table has. Columns are matched by name. A column whose type can't
+///   be brought together with the table's is refused with [`MetaxyError::Write`].
+/// - **Time.** The rows of an append have one time, in the column that [`Append::time`] names, and it is later than
+///   all times in [`UPDATED_AT`](crate::columns::UPDATED_AT) and [`DELETED_AT`](crate::columns::DELETED_AT) that the
+///   table holds at that moment, in microseconds, whatever the clock says. The latest row of a sample is found by it.
+/// - **Row order.** The last column of what is opened is [`ROW_ORDER`](crate::columns::ROW_ORDER), a `UInt64` that is
+///   not stored with the rows. Among rows of one time, as in a copy, a greater one is later.
+/// - **Write keys.** An append whose [`Append::write_key`] was used in this table before adds nothing and returns 0,
+///   also when two with the same key run at the same time, and after the rows were removed.
+/// - **Basis.** An append with [`Append::only_at`] adds rows only if the table is in the state that it names, or if
+///   what was added since leaves the basis as it is ([`Basis::survives`]) and nothing was removed. Otherwise the
+///   error is [`MetaxyError::Changed`] and nothing has happened. The check and the append are one step.
+/// - **Errors.** They name the store or the feature, fit on a line, and hold no credentials.
 #[async_trait]
 pub trait MetadataStore: Debug + Send + Sync {
     /// The kind of the store in one word, as in `type = "delta"`.
@@ -122,6 +150,9 @@ pub trait MetadataStore: Debug + Send + Sync {
 
     /// Opens the table of a feature at its latest state, or `None` when nothing was ever written to it.
     ///
+    /// It is called often, and at least once per statement and table; what can be kept between calls is the store's to
+    /// keep. The provider may read the table as it is when it is scanned: rows that came since may be in it.
+    ///
     /// # Errors
     /// When the table can't be read: a corrupt log, no permission, a lost connection.
     async fn open(&self, feature: &FeatureKey) -> Result<Option<StoredTable>>;
@@ -135,8 +166,9 @@ pub trait MetadataStore: Debug + Send + Sync {
     /// An error in the stream of rows, or of the store; then nothing has become visible.
     async fn append(&self, feature: &FeatureKey, rows: Append) -> Result<u64>;
 
-    /// The state that the table is in, for [`Append::only_at`]. A store that gives none, as by default, can't tell a
-    /// delete or a copy that somebody has written meanwhile.
+    /// The state that the table is in, for [`Append::only_at`]: a text that every append and removal changes, and the
+    /// empty one for a table that isn't there. A store that gives none, as by default, can't tell a delete or a copy that
+    /// somebody has written meanwhile.
     ///
     /// # Errors
     /// When the table can't be read.
@@ -235,7 +267,8 @@ pub enum WriteTime {
 }
 
 impl WriteTime {
-    pub(crate) fn column(self) -> Option<&'static str> {
+    /// The name of the column.
+    pub fn column(self) -> Option<&'static str> {
         match self {
             Self::Updated => Some(crate::columns::UPDATED_AT),
             Self::Deleted => Some(crate::columns::DELETED_AT),

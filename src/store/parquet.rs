@@ -40,24 +40,31 @@ impl ParquetStore {
     pub fn try_new(config: &StoreConfig) -> Result<Self> {
         // Of its own: a session's cache goes with the session.
         let footers = CacheManager::try_new(&CacheManagerConfig::default())?.get_file_metadata_cache();
-        Ok(Self {
-            location: Location::try_new(config, ".parquet")?,
-            objects: Arc::new(LocalFileSystem::new()),
-            footers,
-        })
+        let location = Location::try_new(config, ".parquet")?;
+        let objects = match location.remote() {
+            Some(remote) => Arc::clone(&remote.store),
+            None => Arc::new(LocalFileSystem::new()),
+        };
+        Ok(Self { location, objects, footers })
     }
 
     /// The folder of a feature, whether it exists or not.
     pub(crate) fn folder(&self, feature: &FeatureKey) -> Result<ParquetFolder> {
         let table = self.location.table_path(feature);
         let url = self.location.table_url(feature)?;
-        let path = Path::from_url_path(url.path()).map_err(|error| MetaxyError::Store {
+        let fail = |reason: String| MetaxyError::Store {
             store: self.location.store().to_owned(),
-            reason: format!("{table}: {error}"),
-        })?;
+            reason: format!("{table}: {reason}"),
+        };
+        let path = Path::from_url_path(url.path()).map_err(|error| fail(error.to_string()))?;
+        let remote = self.location.remote();
         let objects = Objects {
             store: Arc::clone(&self.objects),
-            url: ObjectStoreUrl::local_filesystem(),
+            url: match remote {
+                Some(remote) => remote.session_url().map_err(fail)?,
+                None => ObjectStoreUrl::local_filesystem(),
+            },
+            is_remote: remote.is_some(),
             footers: Arc::clone(&self.footers),
         };
         Ok(ParquetFolder::new(self.location.store(), table, objects, path))

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::delta_schema::merge;
 use super::parquet::ParquetStore;
 use super::parquet_folder::{Files, ParquetFolder, STAGING};
+use super::parquet_large::carrier;
 use super::parquet_scan::ParquetRows;
 use super::parquet_stage::Stage;
 use super::stamp::later_than;
@@ -58,9 +59,14 @@ async fn stage_and_publish(store: &ParquetStore, feature: &FeatureKey, rows: App
     let Some(mut stage) = staged else {
         return Ok(0);
     };
-    let commit = Commit { feature, folder, settings, write_key, only_at };
-    let outcome = commit.run(&mut stage).await;
-    stage.discard().await;
+    let commit = Commit { feature, folder: folder.clone(), settings, write_key, only_at };
+    let mut is_open = false;
+    let outcome = commit.run(&mut stage, &mut is_open).await;
+    if stage.is_large() && outcome.is_ok() && is_open {
+        folder.settle_latest().await;
+    } else if !(stage.is_large() && is_open) {
+        stage.discard().await;
+    }
     outcome
 }
 
@@ -73,7 +79,8 @@ struct Commit<'a> {
 }
 
 impl Commit<'_> {
-    async fn run(&self, stage: &mut Stage) -> Result<u64> {
+    /// `is_open` becomes true as soon as the rows may be visible, and the staged file has to stay.
+    async fn run(&self, stage: &mut Stage, is_open: &mut bool) -> Result<u64> {
         let mut pause = Duration::from_millis(2);
         let mut basis = self.only_at.clone();
         for _ in 0..ATTEMPTS {
@@ -96,7 +103,17 @@ impl Commit<'_> {
             let Some(number) = files.next_number() else {
                 return Err(self.folder.error("", "there is no number left for another file"));
             };
-            if stage.publish(number).await? {
+            let published = if stage.is_large() {
+                // Nobody must be able to finish the manifest before this one any more.
+                self.folder.settle(&files, true).await?;
+                let carrier = carrier(&self.folder, stage, self.write_key.clone()).await?;
+                *is_open = true;
+                carrier.publish(number).await?
+            } else {
+                stage.publish(number).await?
+            };
+            *is_open = published;
+            if published {
                 return Ok(stage.rows());
             }
             tokio::time::sleep(pause).await;

@@ -21,6 +21,7 @@ use datafusion::physical_plan::{
 use futures::TryStreamExt;
 use object_store::ObjectMeta;
 
+use super::objects::said;
 use super::parquet_folder::{Files, ParquetFolder};
 
 /// Passes on what a scan reads; when that fails, looks for the file that can't be read.
@@ -40,6 +41,9 @@ impl NamedErrorsExec {
 
     /// The error with the file that causes it. An error that no file causes stays as it is.
     async fn named(self, error: DataFusionError) -> DataFusionError {
+        if let Some(reason) = said(&error) {
+            return self.folder.error("", &reason).into();
+        }
         for file in self.files.iter() {
             if let Err(damage) = read_all(&self.folder, file.clone(), &self.scan.schema()).await {
                 let name = file.location.filename().unwrap_or_default();

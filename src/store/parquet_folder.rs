@@ -23,18 +23,15 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::parquet::file::metadata::PageIndexPolicy;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode};
-use serde::{Deserialize, Serialize};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
+use super::TableState;
 use super::delta_schema::merge;
+use super::objects::said;
 use super::parquet_footer::Footer;
 use super::parquet_manifest::{Added, Manifest, Place};
-use super::{RecordedSettings, TableState};
 use crate::error::{MetaxyError, Result, one_line};
-use crate::hash::HashSettings;
 
-/// The file with the hash settings.
-const SETTINGS: &str = "_metaxy.json";
 /// The folder of files that are being written.
 pub(crate) const STAGING: &str = "_staging";
 /// Digits of a file's number.
@@ -54,6 +51,8 @@ pub(crate) struct Objects {
     pub(crate) store: Arc<dyn ObjectStore>,
     /// The store's name in a session.
     pub(crate) url: ObjectStoreUrl,
+    /// Whether the files are objects in a bucket: nothing is renamed or linked there, and a copy replaces what is there.
+    pub(crate) is_remote: bool,
     pub(crate) footers: Arc<FileMetadataCache>,
 }
 
@@ -79,13 +78,6 @@ impl std::fmt::Debug for ParquetFolder {
     }
 }
 
-/// What `_metaxy.json` holds.
-#[derive(Serialize, Deserialize)]
-struct Settings {
-    hash_algorithm: String,
-    hash_truncation_length: usize,
-}
-
 impl ParquetFolder {
     /// `table` is the path for messages, `path` that in the object store.
     pub(crate) fn new(store_name: &str, table: String, objects: Objects, path: Path) -> Self {
@@ -100,6 +92,11 @@ impl ParquetFolder {
     /// A new name for a file that is being written.
     pub(crate) fn staged(&self) -> Path {
         self.in_staging(&format!("{}.parquet", uuid::Uuid::new_v4()))
+    }
+
+    /// An error of the object store about a file of the folder, or about the folder itself if `file` is empty.
+    pub(crate) fn failed(&self, file: &str, error: &object_store::Error) -> MetaxyError {
+        self.error(file, &said(error).unwrap_or_else(|| error.to_string()))
     }
 
     /// An error about a file of the folder, or about the folder itself if `file` is empty.
@@ -180,7 +177,7 @@ impl ParquetFolder {
                     before.missing = Some(added.name.clone());
                     return Ok(None);
                 }
-                Err(error) => return Err(self.error(&added.name, &error.to_string())),
+                Err(error) => return Err(self.failed(&added.name, &error)),
             };
             let path = staged.location.clone();
             match self.data_file(staged).await {
@@ -206,8 +203,11 @@ impl ParquetFolder {
 
     async fn is_any_gone(&self, files: &[ObjectMeta]) -> bool {
         for file in files {
-            if self.is_gone(&file.location).await {
-                return true;
+            match self.objects.store.head(&file.location).await {
+                Ok(_) => {}
+                Err(object_store::Error::NotFound { .. }) => return true,
+                // There is nobody to ask.
+                Err(_) => return false,
             }
         }
         false
@@ -216,7 +216,7 @@ impl ParquetFolder {
     /// The data files, and those that others with the same number have replaced.
     async fn list(&self) -> Result<(Vec<ObjectMeta>, Vec<Path>)> {
         let listed = self.objects.store.list_with_delimiter(Some(&self.path)).await;
-        let listed = listed.map_err(|error| self.error("", &error.to_string()))?;
+        let listed = listed.map_err(|error| self.failed("", &error))?;
         let mut found: Vec<ObjectMeta> = listed.objects.into_iter().filter(is_data).collect();
         let superseded = superseded(&found);
         found.retain(|meta| !superseded.contains(&meta.location));
@@ -245,8 +245,12 @@ impl ParquetFolder {
             .fetch_metadata()
             .await;
         let footer = read.and_then(Footer::try_new).map_err(|error| {
+            let name = meta.location.filename().unwrap_or_default();
+            if let Some(reason) = said(&error) {
+                return self.error(name, &reason);
+            }
             let reason = format!("not a Parquet file that can be read: {}", error.strip_backtrace());
-            self.error(meta.location.filename().unwrap_or_default(), &reason)
+            self.error(name, &reason)
         })?;
         let own = || -> datafusion::common::Result<_> {
             Ok((footer.place()?, footer.manifest()?, footer.write_keys()?))
@@ -259,44 +263,23 @@ impl ParquetFolder {
         Ok(DataFile { name, place, manifest, write_keys, meta, footer: Arc::new(footer) })
     }
 
-    /// The hash settings beside the data.
-    pub(crate) async fn recorded(&self) -> Result<Option<RecordedSettings>> {
-        let fail = |reason: &str| self.error(SETTINGS, reason);
-        let text = match self.objects.store.get(&self.path.clone().join(SETTINGS)).await {
-            Ok(found) => found.bytes().await.map_err(|error| fail(&error.to_string()))?,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(fail(&error.to_string())),
-        };
-        let settings: Settings = serde_json::from_slice(&text)
-            .map_err(|error| fail(&format!("not the hash settings of a table: {error}")))?;
-        Ok(Some(RecordedSettings {
-            algorithm: settings.hash_algorithm,
-            length: settings.hash_truncation_length.to_string(),
-        }))
-    }
-
-    /// Puts the hash settings down, unless another writer has done so.
-    pub(crate) async fn record(&self, settings: HashSettings) -> Result<()> {
-        let fail = |reason: &str| self.error(SETTINGS, reason);
-        let settings = Settings {
-            hash_algorithm: settings.algorithm.to_string(),
-            hash_truncation_length: settings.length,
-        };
-        let text = serde_json::to_string(&settings).map_err(|error| fail(&error.to_string()))?;
-        let path = self.path.clone().join(SETTINGS);
-        match self.objects.store.put_opts(&path, text.into(), PutMode::Create.into()).await {
-            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
-            Err(error) => Err(fail(&error.to_string())),
-        }
-    }
-
     /// Makes a complete file the data file of this number; `false` when another file has it.
     pub(crate) async fn publish(&self, staged: &Path, number: u64) -> Result<bool> {
         let name = numbered(number);
         match self.objects.store.copy_if_not_exists(staged, &self.at(&name)).await {
             Ok(()) => Ok(true),
             Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-            Err(error) => Err(self.error(&name, &error.to_string())),
+            Err(error) => Err(self.failed(&name, &error)),
+        }
+    }
+
+    /// Puts the data file of this number; `false` when another file has it.
+    pub(crate) async fn put(&self, bytes: PutPayload, number: u64) -> Result<bool> {
+        let name = numbered(number);
+        match self.objects.store.put_opts(&self.at(&name), bytes, PutMode::Create.into()).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(self.failed(&name, &error)),
         }
     }
 }

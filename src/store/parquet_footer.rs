@@ -22,6 +22,8 @@ pub(crate) const WRITE_KEYS: &str = "metaxy.write_keys";
 pub(crate) const PLACE: &str = "metaxy.in_place_of";
 /// Key of a file's metadata that holds what else became visible with it, and what ceased to be.
 pub(crate) const MANIFEST: &str = "metaxy.replaces";
+/// Key of a file's metadata that holds a name that no other file has.
+pub(crate) const FILE_ID: &str = "metaxy.file";
 /// Key of a file's metadata that holds its greatest time, in microseconds.
 pub(crate) const LATEST_TIME: &str = "metaxy.latest_time";
 

@@ -93,10 +93,16 @@ impl ParquetFolder {
 
     async fn publish_staged(&self, added: &Added) -> Result<()> {
         let (staged, place) = (self.in_staging(&added.staged), self.at(&added.name));
-        match self.objects.store.copy_if_not_exists(&staged, &place).await {
+        // In a bucket, who comes second puts the same once more.
+        let copied = if self.objects.is_remote {
+            self.objects.store.copy(&staged, &place).await
+        } else {
+            self.objects.store.copy_if_not_exists(&staged, &place).await
+        };
+        match copied {
             Ok(())
             | Err(object_store::Error::AlreadyExists { .. } | object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.error(&added.name, &error.to_string())),
+            Err(error) => Err(self.failed(&added.name, &error)),
         }
     }
 

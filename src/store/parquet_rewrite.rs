@@ -9,7 +9,8 @@ use datafusion::arrow::datatypes::SchemaRef;
 use super::WriteTime;
 use super::parquet_commit::{ATTEMPTS, LONGEST_PAUSE};
 use super::parquet_folder::{DataFile, Files, ParquetFolder};
-use super::parquet_manifest::{Added, Manifest, Place};
+use super::parquet_large::{added, check_size, empty};
+use super::parquet_manifest::{Manifest, Place};
 use super::parquet_stage::{Marks, OpenStage, Stage};
 use crate::error::{MetaxyError, Result};
 
@@ -67,7 +68,7 @@ impl<'a> Rewriting<'a> {
             Some((file, Some(_))) if file.rows() == 0 => file.abort().await,
             Some((file, Some(place))) => {
                 let marks = Marks { place: Some(place.place().clone()), ..Marks::default() };
-                self.added.push((file.finish(marks).await?, place.successor()));
+                self.add_file(file.finish(marks).await?, place.successor()).await?;
             }
             Some((file, None)) => {
                 file.abort().await;
@@ -77,6 +78,14 @@ impl<'a> Rewriting<'a> {
             }
             None => {}
         }
+        Ok(())
+    }
+
+    /// Takes a complete file. It has to be where the manifest says.
+    async fn add_file(&mut self, mut stage: Stage, name: String) -> Result<()> {
+        check_size(self.folder, &stage)?;
+        stage.upload().await?;
+        self.added.push((stage, name));
         Ok(())
     }
 
@@ -95,13 +104,33 @@ impl<'a> Rewriting<'a> {
 
     /// Completes the last file, with which the others become visible.
     pub(crate) async fn finish(mut self) -> Result<Rewritten<'a>> {
-        let Some((file, place)) = self.open.take() else {
+        let Some((file, mut place)) = self.open.take() else {
             let error = self.folder.error("", "no file was begun");
             self.discard().await;
             return Err(error);
         };
-        let staged =
-            |(stage, name): &(Stage, String)| Added { staged: stage.name().to_owned(), name: name.clone() };
+        // A file that is too large for one conditional put can't be the one that makes the others visible.
+        let mut last = Some(file);
+        if self.folder.objects.is_remote && last.as_ref().is_some_and(OpenStage::has_upload) {
+            let marks = Marks { place: place.map(|file| Place::clone(file.place())), ..Marks::default() };
+            let added = match last.take() {
+                Some(file) => file.finish(marks).await,
+                None => return Err(self.folder.error("", "no file was begun")),
+            };
+            let outcome = match added {
+                Ok(stage) => {
+                    let name = place.map_or_else(|| stage.name().to_owned(), DataFile::successor);
+                    self.add_file(stage, name).await
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = outcome {
+                self.discard().await;
+                return Err(error);
+            }
+            place = None;
+        }
+        let staged = |(stage, name): &(Stage, String)| added(stage, name.clone());
         let manifest = Manifest {
             replaced: self.replaced.iter().map(|file| file.name().to_owned()).collect(),
             added: self.added.iter().map(staged).collect(),
@@ -113,7 +142,12 @@ impl<'a> Rewriting<'a> {
             place: place.map(|file| Place::clone(file.place())),
             manifest: Some(manifest),
         };
-        match file.finish(marks).await {
+        let last = match (last, self.added.last()) {
+            (Some(file), _) => file.finish(marks).await,
+            (None, Some((like, _))) => empty(self.folder, like, marks).await,
+            (None, None) => Err(self.folder.error("", "no file was begun")),
+        };
+        match last {
             Ok(last) => {
                 let Self { folder, replaced, added, spans, .. } = self;
                 Ok(Rewritten { folder, replaced, added, last, spans })

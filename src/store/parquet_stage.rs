@@ -1,5 +1,7 @@
 //! A Parquet file that is written but not yet among the data files of its folder.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::compute::max;
@@ -11,27 +13,30 @@ use datafusion::parquet::file::metadata::KeyValue;
 use datafusion::parquet::file::properties::WriterProperties;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use object_store::ObjectStoreExt;
-use object_store::buffered::BufWriter;
 use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutPayload};
 
 use super::WriteTime;
+use super::objects::said;
 use super::parquet_folder::{ParquetFolder, STAGING};
-use super::parquet_footer::{LATEST_TIME, MANIFEST, PLACE, WRITE_KEY, WRITE_KEYS};
+use super::parquet_footer::{FILE_ID, LATEST_TIME, MANIFEST, PLACE, WRITE_KEY, WRITE_KEYS};
 use super::parquet_manifest::{Manifest, Place};
-use super::stamp::{read_back, stamped};
+use super::parquet_target::{Course, Target};
+use super::stamp::{read_back, rows_of, stamped};
 use crate::columns::{DELETED_AT, UPDATED_AT};
 use crate::error::{MetaxyError, Result};
 
 /// A row group is closed when it has about this many bytes: it is kept in memory until then.
 const GROUP_SIZE: usize = 64 * 1024 * 1024;
 
-/// A complete file in the staging folder.
+/// A complete file in the staging folder, or on its way into a bucket.
 pub(crate) struct Stage {
     folder: ParquetFolder,
     schema: SchemaRef,
     write_key: Option<String>,
     path: Path,
+    /// The file itself, if it was small enough to be kept. Then nothing is in the staging folder.
+    kept: Option<PutPayload>,
     rows: u64,
     bytes: u64,
     time: DateTime<Utc>,
@@ -116,6 +121,11 @@ impl Stage {
         self.bytes
     }
 
+    /// Whether the file is too large for one request to put it where it belongs.
+    pub(crate) fn is_large(&self) -> bool {
+        self.folder.objects.is_remote && self.kept.is_none()
+    }
+
     /// The file's name in the staging folder.
     pub(crate) fn name(&self) -> &str {
         self.path.filename().unwrap_or_default()
@@ -133,17 +143,30 @@ impl Stage {
 
     /// Makes the file the data file of this number; `false` when another writer was faster.
     pub(crate) async fn publish(&self, number: u64) -> Result<bool> {
-        self.folder.publish(&self.path, number).await
+        match &self.kept {
+            Some(bytes) => self.folder.put(bytes.clone(), number).await,
+            None => self.folder.publish(&self.path, number).await,
+        }
+    }
+
+    /// Makes sure that the file is in the staging folder.
+    pub(crate) async fn upload(&mut self) -> Result<()> {
+        let Some(bytes) = self.kept.take() else { return Ok(()) };
+        let put = self.folder.objects.store.put(&self.path, bytes).await;
+        put.map(drop).map_err(|error| self.folder.failed(STAGING, &error))
     }
 
     /// Whether the file is gone, as after a day in which nobody has touched it.
     pub(crate) async fn is_gone(&self) -> bool {
-        self.folder.is_gone(&self.path).await
+        self.kept.is_none() && self.folder.is_gone(&self.path).await
     }
 
     /// Writes the staged rows again with a later time; the query that made them is not run again.
     pub(crate) async fn restamp(&mut self, time: DateTime<Utc>) -> Result<()> {
-        let rows = read_back(self.folder.objects.store.clone(), self.path.clone()).await?;
+        let rows = match &self.kept {
+            Some(bytes) => rows_of(bytes.clone().into())?,
+            None => read_back(self.folder.objects.store.clone(), self.path.clone()).await?,
+        };
         let (folder, schema) = (self.folder.clone(), self.schema.clone());
         let again =
             Self::write(folder, schema, self.write_key.clone(), (self.column, time), rows, &|| Ok(()))
@@ -163,6 +186,9 @@ impl Stage {
 
     /// As [`discard`](Self::discard), for files that are held together.
     pub(crate) async fn remove(&self) {
+        if self.kept.is_some() {
+            return;
+        }
         match self.folder.objects.store.delete(&self.path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => log::debug!("staged file {} stays behind: {error}", self.path),
@@ -170,14 +196,15 @@ impl Stage {
     }
 
     fn error(&self, error: &ParquetError) -> MetaxyError {
-        self.folder.error(STAGING, &error.to_string())
+        self.folder.error(STAGING, &said(error).unwrap_or_else(|| error.to_string()))
     }
 }
 
 /// A file in the staging folder that rows are written to.
 pub(crate) struct OpenStage {
     stage: Stage,
-    writer: AsyncArrowWriter<BufWriter>,
+    writer: AsyncArrowWriter<Target>,
+    course: Arc<Course>,
     latest: Option<i64>,
 }
 
@@ -191,8 +218,10 @@ impl OpenStage {
     ) -> Result<Self> {
         let (folder, schema) = (folder.clone(), schema.clone());
         let path = folder.staged();
-        let stage = Stage { folder, schema, write_key: None, path, rows: 0, bytes: 0, time, column };
-        let target = BufWriter::new(stage.folder.objects.store.clone(), stage.path.clone());
+        let stage =
+            Stage { folder, schema, write_key: None, path, kept: None, rows: 0, bytes: 0, time, column };
+        let course = Arc::new(Course::default());
+        let target = Target::new(stage.folder.objects.clone(), stage.path.clone(), Arc::clone(&course));
         let mut properties =
             WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
         if group.is_some() {
@@ -200,7 +229,7 @@ impl OpenStage {
         }
         let writer = AsyncArrowWriter::try_new(target, stage.schema.clone(), Some(properties.build()))
             .map_err(|error| stage.error(&error))?;
-        Ok(Self { stage, writer, latest: None })
+        Ok(Self { stage, writer, course, latest: None })
     }
 
     /// Adds rows.
@@ -220,6 +249,11 @@ impl OpenStage {
         self.stage.rows
     }
 
+    /// Whether bytes of it were uploaded.
+    pub(crate) fn has_upload(&self) -> bool {
+        self.course.has_upload()
+    }
+
     /// How large it is so far, about.
     pub(crate) fn bytes(&self) -> u64 {
         (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
@@ -227,10 +261,15 @@ impl OpenStage {
 
     /// Completes the file; on an error nothing stays behind.
     pub(crate) async fn finish(mut self, marks: Marks) -> Result<Stage> {
+        if marks.manifest.is_some() {
+            self.course.keep_rest();
+        }
         let entries =
             marks.entries().map_err(|error| self.stage.folder.error(STAGING, &error.to_string()))?;
         let latest = self.latest.map(|time| (LATEST_TIME, time.to_string()));
-        for (key, value) in entries.into_iter().chain(latest) {
+        // No other file has the same bytes.
+        let id = self.stage.folder.objects.is_remote.then(|| (FILE_ID, self.stage.name().to_owned()));
+        for (key, value) in entries.into_iter().chain(latest).chain(id) {
             self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
         let closed = self.writer.finish().await;
@@ -241,6 +280,7 @@ impl OpenStage {
             self.stage.discard().await;
             return Err(error);
         }
+        self.stage.kept = self.writer.into_inner().kept();
         Ok(self.stage)
     }
 

@@ -1,6 +1,6 @@
 //! Removing files of a Parquet folder that nothing refers to any more.
 
-use super::location::LocalFile;
+use super::location_files::TableFile;
 use super::parquet::ParquetStore;
 use super::parquet_folder::STAGING;
 use super::upkeep::{Vacuum, VacuumedFile};
@@ -23,21 +23,21 @@ pub(super) async fn vacuum(
         folder.settle(&files, false).await?;
         files = folder.files().await?;
     }
-    let needed = |file: &LocalFile| {
+    let needed = |file: &TableFile| {
         let staged = file.path.strip_prefix(&format!("{STAGING}/"));
         staged.is_some_and(|name| files.unsettled().iter().any(|added| added.staged == name))
     };
     let replaced =
-        |file: &LocalFile| files.superseded().iter().any(|path| path.filename() == Some(&file.path));
-    let goes = |file: &&LocalFile| {
+        |file: &TableFile| files.superseded().iter().any(|path| path.filename() == Some(&file.path));
+    let goes = |file: &&TableFile| {
         let staged = file.path.starts_with(&format!("{STAGING}/")) && !needed(file);
         let abandoned = file.modified < vacuum.abandoned && (staged || file.is_leftover());
         abandoned || (file.modified < vacuum.before && replaced(file))
     };
     let mut gone = Vec::new();
-    for file in store.location.files_below(&table)?.iter().filter(goes) {
+    for file in store.location.files_below(&table).await?.iter().filter(goes) {
         if !vacuum.dry_run {
-            store.location.remove_file(&table, file)?;
+            store.location.remove_file(&table, file).await?;
         }
         gone.push(VacuumedFile { path: format!("{table}/{}", file.path), bytes: file.bytes });
     }

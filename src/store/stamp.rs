@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use datafusion::error::DataFusionError;
@@ -49,8 +50,12 @@ pub(crate) async fn read_back(
     file: Path,
 ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
     let fail = |error: object_store::Error| DataFusionError::ObjectStore(Box::new(error));
-    let bytes = store.get(&file).await.map_err(fail)?.bytes().await.map_err(fail)?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+    rows_of(store.get(&file).await.map_err(fail)?.bytes().await.map_err(fail)?)
+}
+
+/// The rows of a whole file.
+pub(crate) fn rows_of(file: Bytes) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
         .and_then(ParquetRecordBatchReaderBuilder::build)
         .map_err(DataFusionError::from)?;
     Ok(futures::stream::iter(reader).map_err(|error| DataFusionError::from(error).into()).boxed())

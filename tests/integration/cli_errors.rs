@@ -57,8 +57,8 @@ fn wrong_configuration() {
             ["hash_algorithm", "crc32"],
         ),
         (
-            "[stores.dev]\ntype = \"delta\"\n[stores.dev.config]\nroot_path = \"s3://bucket/x\"",
-            ["dev", "s3://"],
+            "[stores.dev]\ntype = \"delta\"\n[stores.dev.config]\nroot_path = \"ftp://host/x\"",
+            ["dev", "ftp://"],
         ),
         ("extend = \"nowhere.toml\"", ["nowhere.toml", "metaxy.toml"]),
     ] {

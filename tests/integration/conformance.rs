@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
-use datafusion_metaxy::config::{Config, Environment};
+use datafusion_metaxy::config::{Config, Environment, StoreConfig};
 use datafusion_metaxy::model::{FeatureGraph, FeatureKey, FieldKey};
 use datafusion_metaxy::session::{MetaxySession, SessionOptions};
 use serde_json::{Map, Value, json};
@@ -20,17 +20,17 @@ const HASHES: [&str; 2] = ["metaxy_provenance", "metaxy_provenance_by_field"];
 macro_rules! cases {
     ($($name:ident),* $(,)?) => {
         /// The cases that are tested here.
-        const CASES: &[&str] = &[$(stringify!($name)),*];
+        pub const CASES: &[&str] = &[$(stringify!($name)),*];
 
         $(mod $name {
             #[test]
             fn read() {
-                crate::support::run(super::read(stringify!($name)));
+                crate::support::run(async { super::read(super::Case::open(stringify!($name)).await).await });
             }
 
             #[test]
             fn resolve() {
-                crate::support::run(super::resolve(stringify!($name)));
+                crate::support::run(async { super::resolve(super::Case::open(stringify!($name)).await).await });
             }
 
             #[test]
@@ -65,7 +65,7 @@ fn no_case_is_forgotten() {
 }
 
 /// A copy of a case and a session over it.
-struct Case {
+pub struct Case {
     folder: TempDir,
     session: MetaxySession,
     index: Vec<Value>,
@@ -73,11 +73,18 @@ struct Case {
 
 impl Case {
     async fn open(name: &str) -> Self {
+        Self::open_at(name, async |_, _| {}).await
+    }
+
+    /// The case with its store somewhere else: `place` gets its folder, and says where in the store's configuration.
+    pub async fn open_at(name: &str, place: impl AsyncFnOnce(&Path, &mut StoreConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         copy_folder(&repository("tests/conformance").join(name), folder.path());
         let mut config = Config::load(None, folder.path(), &Environment::default()).unwrap();
         // In the file it is relative to the working directory.
-        config.stores["dev"].root_path = Some(folder.path().join("store").display().to_string());
+        let store = folder.path().join("store");
+        config.stores["dev"].root_path = Some(store.display().to_string());
+        place(&store, &mut config.stores["dev"]).await;
         let session = MetaxySession::open(config, SessionOptions::default()).await.unwrap();
         let index = read_json(&folder.path().join("expected/index.json"));
         Self { index: index.as_array().unwrap().clone(), folder, session }
@@ -152,8 +159,7 @@ async fn parquet(path: &Path) -> Vec<Value> {
     support::rows(frame).await.unwrap()
 }
 
-async fn read(name: &str) {
-    let case = Case::open(name).await;
+pub async fn read(case: Case) {
     for entry in case.entries("read") {
         let columns: Vec<String> =
             names(&entry["columns"]).iter().map(|name| format!("\"{name}\"")).collect();
@@ -165,8 +171,7 @@ async fn read(name: &str) {
     }
 }
 
-async fn resolve(name: &str) {
-    let case = Case::open(name).await;
+pub async fn resolve(case: Case) {
     for entry in case.entries("resolve") {
         let feature = text(&entry["feature"]);
         let sql = match entry["samples"].as_str() {

@@ -14,12 +14,37 @@ pub struct Fixture {
     folder: TempDir,
     store: &'static str,
     executor: &'static str,
+    /// The prefix of the stores in the bucket, and the options to reach them, for stores in a bucket.
+    bucket: Option<(String, String)>,
+}
+
+/// The S3 server of the tests, if there is one.
+pub fn endpoint() -> Option<String> {
+    std::env::var("METAXY_TEST_S3").ok()
 }
 
 impl Fixture {
     pub fn new(store: &'static str, executor: &'static str) -> Result<Self, String> {
         let folder = TempDir::with_prefix("metaxy-slt-").map_err(|error| error.to_string())?;
-        Ok(Self { folder, store, executor })
+        Ok(Self { folder, store, executor, bucket: None })
+    }
+
+    /// As [`new`](Self::new), with the stores below a prefix of their own in the bucket that the tests have.
+    pub fn in_bucket(store: &'static str, executor: &'static str) -> Result<Self, String> {
+        let endpoint = endpoint().ok_or("METAXY_TEST_S3 is the endpoint that tests/s3/start.sh prints")?;
+        let options = format!(
+            "{{ AWS_ENDPOINT_URL = {endpoint:?}, AWS_ALLOW_HTTP = \"true\", AWS_REGION = \"us-east-1\", \
+             AWS_ACCESS_KEY_ID = \"metaxy-test\", AWS_SECRET_ACCESS_KEY = \"metaxy-test-secret\" }}"
+        );
+        let root = format!("s3://metaxy-test/{}", uuid::Uuid::new_v4());
+        Ok(Self { bucket: Some((root, options)), ..Self::new(store, executor)? })
+    }
+
+    /// The labels of `onlyif` and `skipif`.
+    pub fn labels(&self) -> Vec<String> {
+        let mut labels = vec![self.store.to_owned(), format!("engine_{}", self.executor)];
+        labels.extend(self.bucket.iter().map(|_| "s3".to_owned()));
+        labels
     }
 
     /// Opens a session with the features of a folder below [`ROOT`], under `METAXY_*` variables.
@@ -32,8 +57,11 @@ impl Fixture {
 
     fn config(&self, features: &str) -> String {
         let (store, executor, folder) = (self.store, self.executor, self.folder.path().display());
-        let place = |name: &str| match store {
-            "memory" => String::new(),
+        let place = |name: &str| match (store, &self.bucket) {
+            (_, Some((root, options))) => {
+                format!("root_path = \"{root}/{name}\", storage_options = {options}, ")
+            }
+            ("memory", None) => String::new(),
             _ => format!("root_path = \"{folder}/{name}\", "),
         };
         let (main, other) = (place("main"), place("other"));

@@ -1,0 +1,262 @@
+//! The clients of the providers, with options and environment.
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use url::Url;
+
+use super::Provider;
+use super::options::Options;
+
+type Client = Result<Arc<dyn ObjectStore>, String>;
+
+/// A client for the bucket of a URL.
+pub(super) fn connect(provider: Provider, url: &Url, options: &Options) -> Client {
+    match provider {
+        Provider::S3 => s3::connect(url, options),
+        Provider::Azure => azure::connect(url, options),
+        Provider::Google => google::connect(url, options),
+    }
+}
+
+/// Whether a provider has an option of this name, which is in lower case.
+pub(super) fn knows(provider: Provider, key: &str) -> bool {
+    match provider {
+        Provider::S3 => s3::knows(key),
+        Provider::Azure => azure::knows(key),
+        Provider::Google => google::knows(key),
+    }
+}
+
+/// What stands in for a provider that was left out of the build.
+#[cfg(not(all(feature = "s3", feature = "azure", feature = "gcs")))]
+fn missing(provider: Provider) -> Client {
+    Err(format!("this build has no {}; build it with the feature {:?}", provider.name(), provider.feature()))
+}
+
+/// The message of a client that can't be made. It names options; what it says of values is left out.
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
+fn refused(provider: Provider, error: &object_store::Error, options: &Options) -> String {
+    let mut text = crate::error::one_line(&error.to_string());
+    for (_, value) in &options.given {
+        if value.expose().len() > 3 {
+            text = text.replace(value.expose(), "***");
+        }
+    }
+    format!("storage_options or environment: {} can't be reached with them: {text}", provider.name())
+}
+
+#[cfg(feature = "s3")]
+mod s3 {
+    use std::time::Duration;
+
+    use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as Key};
+    use object_store::{ClientConfigKey, RetryConfig};
+
+    use super::super::options::is_true;
+    use super::*;
+
+    pub(super) fn connect(url: &Url, options: &Options) -> Client {
+        let mut builder = AmazonS3Builder::from_env().with_url(url.as_str());
+        for (key, value) in options.known::<Key>() {
+            builder = builder.with_config(key, value);
+        }
+        let value = |key: Key| builder.get_config_value(&key).filter(|value| !value.is_empty());
+        let endpoint = value(Key::S3Endpoint).or_else(|| value(Key::Endpoint));
+        let allows = |key: ClientConfigKey| value(Key::Client(key)).is_some_and(|value| is_true(&value));
+        if let Some(endpoint) = &endpoint
+            && endpoint.starts_with("http://")
+            && !allows(ClientConfigKey::AllowHttp)
+        {
+            return Err(
+                "storage_options or environment: AWS_ENDPOINT_URL begins with http://; set AWS_ALLOW_HTTP \
+                        to \"true\" to allow a connection without encryption"
+                    .into(),
+            );
+        }
+        let has_key = value(Key::AccessKeyId).is_some() && value(Key::SecretAccessKey).is_some();
+        let others = [
+            Key::WebIdentityTokenFile,
+            Key::ContainerCredentialsRelativeUri,
+            Key::ContainerCredentialsFullUri,
+            Key::MetadataEndpoint,
+        ];
+        let has_other = others.into_iter().any(|key| value(key).is_some())
+            || value(Key::SkipSignature).is_some_and(|value| is_true(&value));
+        // Only a machine of Amazon's own can tell who it is.
+        if endpoint.is_some() && !has_key && !has_other {
+            return Err("storage_options or environment: there are no credentials; set AWS_ACCESS_KEY_ID and \
+                        AWS_SECRET_ACCESS_KEY, or AWS_SKIP_SIGNATURE to \"true\" for a bucket that anybody can read"
+                .into());
+        }
+        let fail = |error: object_store::Error| refused(Provider::S3, &error, options);
+        if !has_key && !has_other {
+            // Whether this machine knows who it is shows at once, or not at all.
+            let asked = builder.clone().with_retry(RetryConfig {
+                max_retries: 1,
+                retry_timeout: Duration::from_secs(5),
+                ..RetryConfig::default()
+            });
+            builder = builder.with_credentials(Arc::clone(asked.build().map_err(fail)?.credentials()));
+        }
+        Ok(Arc::new(builder.with_retry(options.retries.clone()).build().map_err(fail)?))
+    }
+
+    pub(super) fn knows(key: &str) -> bool {
+        key.parse::<Key>().is_ok()
+    }
+}
+
+#[cfg(feature = "azure")]
+mod azure {
+    use object_store::azure::{AzureConfigKey as Key, MicrosoftAzureBuilder};
+
+    use super::*;
+
+    pub(super) fn connect(url: &Url, options: &Options) -> Client {
+        let mut builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
+        for (key, value) in options.known::<Key>() {
+            builder = builder.with_config(key, value);
+        }
+        let built = builder.with_retry(options.retries.clone()).build();
+        Ok(Arc::new(built.map_err(|error| refused(Provider::Azure, &error, options))?))
+    }
+
+    pub(super) fn knows(key: &str) -> bool {
+        key.parse::<Key>().is_ok()
+    }
+}
+
+#[cfg(feature = "gcs")]
+mod google {
+    use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey as Key};
+
+    use super::*;
+
+    pub(super) fn connect(url: &Url, options: &Options) -> Client {
+        let mut builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
+        for (key, value) in options.known::<Key>() {
+            builder = builder.with_config(key, value);
+        }
+        let built = builder.with_retry(options.retries.clone()).build();
+        Ok(Arc::new(built.map_err(|error| refused(Provider::Google, &error, options))?))
+    }
+
+    pub(super) fn knows(key: &str) -> bool {
+        key.parse::<Key>().is_ok()
+    }
+}
+
+#[cfg(not(feature = "s3"))]
+mod s3 {
+    use super::*;
+
+    pub(super) fn connect(_url: &Url, _options: &Options) -> Client {
+        missing(Provider::S3)
+    }
+
+    pub(super) fn knows(_key: &str) -> bool {
+        false
+    }
+}
+
+#[cfg(not(feature = "azure"))]
+mod azure {
+    use super::*;
+
+    pub(super) fn connect(_url: &Url, _options: &Options) -> Client {
+        missing(Provider::Azure)
+    }
+
+    pub(super) fn knows(_key: &str) -> bool {
+        false
+    }
+}
+
+#[cfg(not(feature = "gcs"))]
+mod google {
+    use super::*;
+
+    pub(super) fn connect(_url: &Url, _options: &Options) -> Client {
+        missing(Provider::Google)
+    }
+
+    pub(super) fn knows(_key: &str) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the options that Python's deltalake and polars take are known.
+    fn all_known(provider: Provider, keys: &[&str]) {
+        for key in keys {
+            assert!(knows(provider, key), "{key}");
+        }
+    }
+
+    #[cfg(feature = "s3")]
+    #[test]
+    fn s3_has_the_options_of_the_python_packages() {
+        all_known(
+            Provider::S3,
+            &[
+                "aws_access_key_id",
+                "access_key_id",
+                "aws_secret_access_key",
+                "aws_session_token",
+                "aws_region",
+                "aws_default_region",
+                "region",
+                "aws_endpoint_url",
+                "endpoint_url",
+                "aws_allow_http",
+                "allow_http",
+                "aws_virtual_hosted_style_request",
+                "aws_skip_signature",
+                "aws_server_side_encryption",
+                "timeout",
+                "connect_timeout",
+                "proxy_url",
+            ],
+        );
+    }
+
+    #[cfg(feature = "azure")]
+    #[test]
+    fn azure_has_the_options_of_the_python_packages() {
+        all_known(
+            Provider::Azure,
+            &[
+                "azure_storage_account_name",
+                "account_name",
+                "azure_storage_account_key",
+                "azure_storage_sas_key",
+                "azure_storage_token",
+                "azure_client_id",
+                "azure_client_secret",
+                "azure_tenant_id",
+                "azure_use_azure_cli",
+                "azure_container_name",
+                "azure_storage_use_emulator",
+            ],
+        );
+    }
+
+    #[cfg(feature = "gcs")]
+    #[test]
+    fn google_has_the_options_of_the_python_packages() {
+        all_known(
+            Provider::Google,
+            &[
+                "google_service_account",
+                "google_service_account_path",
+                "google_service_account_key",
+                "google_application_credentials",
+                "google_bucket",
+            ],
+        );
+    }
+}
