@@ -18,6 +18,7 @@ use super::once::Once;
 use super::past::PastDefinitions;
 use super::search::{Search, Wanted, search};
 use super::view::{Others, View};
+use super::pushed::{Asked, PushDown};
 use super::{
     DeltaStore, FeatureTable, FeatureVersions, MemoryStore, MetadataStore, ParquetStore, ReadOptions,
     StoredTable, Warnings,
@@ -402,6 +403,11 @@ impl Store {
             past: Some(past),
             engine,
         })
+    }
+
+    /// An increment of a feature of this store, by the engine that holds its data.
+    pub(crate) fn push_down(&self, asked: &Asked<'_>) -> PushDown {
+        self.backend.push_down(asked)
     }
 
     pub(crate) fn not_found(&self, feature: &FeatureKey) -> MetaxyError {

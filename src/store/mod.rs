@@ -34,6 +34,7 @@ mod parquet_vacuum;
 mod past;
 mod prepare;
 mod project;
+pub(crate) mod pushed;
 mod read;
 mod remove;
 mod resolution;
@@ -49,7 +50,7 @@ mod transfer;
 mod unfiltered;
 mod upkeep;
 mod versions;
-mod view;
+pub(crate) mod view;
 mod warnings;
 mod write;
 mod write_many;
@@ -80,6 +81,7 @@ pub use lock::LockOptions;
 pub use memory::MemoryStore;
 pub use parquet::ParquetStore;
 pub use project::WriteScope;
+pub use pushed::{Asked, PushDown};
 pub use read::{FeatureVersions, ReadOptions};
 pub use resolution::ParentResolution;
 pub use snapshot::{Replacement, Rewrite, RewriteOutcome, TablePart, TableSnapshot};
@@ -111,6 +113,15 @@ pub trait MetadataStore: Debug + Send + Sync {
     /// The engine that computes increments where the data is; storage formats have none.
     fn compute_engine(&self) -> Option<&'static str> {
         None
+    }
+
+    /// The plan that computes an increment where the data is, or why there is none. Only a store that names a
+    /// [`compute_engine`](Self::compute_engine) is asked.
+    ///
+    /// The plan gives out the columns of [`Asked::schema`] with the same rows as the executors of this crate. Nothing is
+    /// read yet: what is asked for may only be explained.
+    fn push_down(&self, _asked: &Asked<'_>) -> PushDown {
+        PushDown::Unable(format!("{} computes no increments", self.format()))
     }
 
     /// Where the store is, for messages; no secrets.
