@@ -32,6 +32,8 @@ mod parquet_scan;
 mod parquet_stage;
 mod parquet_vacuum;
 mod past;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod prepare;
 mod project;
 mod read;
@@ -79,6 +81,8 @@ pub(crate) use known::Change;
 pub use lock::LockOptions;
 pub use memory::MemoryStore;
 pub use parquet::ParquetStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub use project::WriteScope;
 pub use read::{FeatureVersions, ReadOptions};
 pub use resolution::ParentResolution;
