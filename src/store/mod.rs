@@ -191,17 +191,27 @@ impl RecordedSettings {
     /// # Errors
     /// Both settings, when they differ: every sample would look stale.
     pub(crate) fn check(&self, settings: HashSettings) -> std::result::Result<(), String> {
-        if self.algorithm == settings.algorithm.name() && self.length == settings.length.to_string() {
+        self.check_same(&Self::of(settings))
+    }
+
+    /// Whether the table was written under the settings that a store has.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub(crate) fn check_same(&self, store: &Self) -> std::result::Result<(), String> {
+        if self == store {
             return Ok(());
         }
         Err(format!(
             "the table was written with hash_algorithm = {:?} and hash_truncation_length = {}, but the store is \
              configured with {:?} and {}; set them to the table's values",
-            self.algorithm,
-            self.length,
-            settings.algorithm.name(),
-            settings.length
+            self.algorithm, self.length, store.algorithm, store.length
         ))
+    }
+
+    /// These settings as a table records them.
+    pub(crate) fn of(settings: HashSettings) -> Self {
+        Self { algorithm: settings.algorithm.name().to_owned(), length: settings.length.to_string() }
     }
 }
 

@@ -188,6 +188,32 @@ impl Database {
     }
 }
 
+/// All rows of a query on a connection that has other work, as in a transaction.
+///
+/// # Errors
+/// As [`Database::query`].
+pub(crate) async fn collect(
+    database: &Database,
+    client: &Client,
+    sql: &str,
+    schema: &SchemaRef,
+) -> Result<Vec<RecordBatch>> {
+    let mut decoder = Decoder::try_new(schema)?;
+    let copy = format!("COPY ({}) TO STDOUT (FORMAT binary)", selection(sql, schema)?);
+    let rows = client.copy_out(&copy).await.map_err(|error| database.failed(&error))?;
+    let mut rows = std::pin::pin!(rows);
+    let mut batches = Vec::new();
+    while let Some(bytes) = rows.next().await {
+        let bytes = bytes.map_err(|error| database.failed(&error))?;
+        decoder.read(&bytes).map_err(|reason| database.error(reason))?;
+        if decoder.is_full() {
+            batches.extend(decoder.batch().map_err(|reason| database.error(reason))?);
+        }
+    }
+    batches.extend(decoder.batch().map_err(|reason| database.error(reason))?);
+    Ok(batches)
+}
+
 /// Rows on their way.
 struct Rows {
     lease: Lease,

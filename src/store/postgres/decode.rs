@@ -26,7 +26,7 @@ const ROWS: usize = 8192;
 /// Bytes after which a batch is closed although it has fewer rows.
 const BYTES: usize = 16 << 20;
 /// Days, and microseconds, from 1970 to 2000, where PostgreSQL begins to count.
-const EPOCH_DAYS: i32 = 10_957;
+pub(crate) const EPOCH_DAYS: i32 = 10_957;
 pub(crate) const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// A query around `sql` whose columns have the types in which they are decoded.

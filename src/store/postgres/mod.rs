@@ -4,18 +4,24 @@
 //! what PostgreSQL can't: the hash settings and the Arrow types. The place of a row (`ctid`) is its row order: rows that
 //! have the same time are ordered by where they are.
 
+mod append;
 mod database;
+mod ddl;
 mod decode;
+mod encode;
 mod errors;
 mod filters;
 mod members;
 mod names;
 mod numeric;
 mod relation;
+mod remove;
 mod settings;
+mod state;
 mod table;
 mod tls;
 mod types;
+mod writes;
 
 use std::sync::Arc;
 
@@ -25,14 +31,14 @@ pub(crate) use database::Database;
 pub(crate) use relation::Relation;
 pub(crate) use table::PostgresTable;
 
-use super::{Append, MetadataStore, StoredTable};
+use super::{Append, MetadataStore, StoredTable, TableSnapshot, TableState};
 use crate::config::StoreConfig;
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
 use names::check_name;
 
 /// Feature tables in a PostgreSQL database.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PostgresStore {
     database: Arc<Database>,
     table_prefix: String,
@@ -62,13 +68,15 @@ impl PostgresStore {
         Ok(table)
     }
 
-    /// The feature's table as it is now.
-    async fn relation(&self, feature: &FeatureKey) -> Result<Option<Relation>> {
-        let table = self.table(feature)?;
+    /// Whether a write with this key is done.
+    async fn is_written(&self, feature: &FeatureKey, key: &str) -> Result<bool> {
         let mut lease = self.database.reader().await?;
-        let found = Relation::find(&self.database, &*lease, &table).await?;
+        let written = match Relation::find(&self.database, &*lease, &self.table(feature)?).await? {
+            Some(relation) => writes::is_done(&relation, &lease, key).await?,
+            None => false,
+        };
         lease.done();
-        Ok(found)
+        Ok(written)
     }
 }
 
@@ -91,16 +99,35 @@ impl MetadataStore for PostgresStore {
     }
 
     async fn open(&self, feature: &FeatureKey) -> Result<Option<StoredTable>> {
-        let Some(relation) = self.relation(feature).await? else {
+        let table = self.table(feature)?;
+        let mut lease = self.database.reader().await?;
+        let Some(mut relation) = Relation::find(&self.database, &*lease, &table).await? else {
+            lease.done();
             return Ok(None);
         };
+        members::complete(&mut relation, &*lease).await?;
+        lease.done();
         let recorded = relation.recorded.clone();
         let provider = Arc::new(PostgresTable::new(relation));
         Ok(Some(StoredTable { provider, recorded, sample_version: None }))
     }
 
-    async fn append(&self, feature: &FeatureKey, _rows: Append) -> Result<u64> {
-        let _ = self.auto_create;
-        Err(MetaxyError::Invalid(format!("feature {feature}: not yet")))
+    async fn append(&self, feature: &FeatureKey, rows: Append) -> Result<u64> {
+        append::append(self, feature, rows).await
+    }
+
+    async fn state(&self, feature: &FeatureKey) -> Result<TableState> {
+        let table = self.table(feature)?;
+        let mut lease = self.database.reader().await?;
+        let state = match Relation::find(&self.database, &*lease, &table).await? {
+            Some(relation) => state::state(&relation, &lease).await?,
+            None => TableState::default(),
+        };
+        lease.done();
+        Ok(state)
+    }
+
+    async fn snapshot(&self, feature: &FeatureKey) -> Result<Option<Arc<dyn TableSnapshot>>> {
+        Ok(remove::PostgresSnapshot::open(self, feature).await?.map(|snapshot| Arc::new(snapshot) as _))
     }
 }

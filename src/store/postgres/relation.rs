@@ -6,7 +6,6 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tokio_postgres::GenericClient;
 
 use super::database::Database;
-use super::members;
 use super::names::identifier;
 use super::types::PostgresType;
 use crate::columns::{DATA_VERSION_BY_FIELD, PROVENANCE_BY_FIELD, ROW_ORDER};
@@ -64,7 +63,7 @@ const COLUMNS: &str = "SELECT a.attname::text, b.typname::text, format_type(b.oi
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
 impl Relation {
-    /// The table of this name in the schema of the settings, or in the one that the connection has; `None` if there is
+    /// The table of this name, without the fields of its versions columns, in the schema of the settings, or in the one that the connection has; `None` if there is
     /// none.
     ///
     /// # Errors
@@ -96,7 +95,7 @@ impl Relation {
                 generated: row.get(6),
             }
         });
-        let mut relation = Self {
+        Ok(Some(Self {
             database: Arc::clone(database),
             schema: found.get(1),
             table: table.to_owned(),
@@ -104,9 +103,7 @@ impl Relation {
             columns: columns.collect(),
             recorded: comment.as_deref().and_then(recorded_settings),
             is_plain: kind == "r",
-        };
-        members::complete(&mut relation, client).await?;
-        Ok(Some(relation))
+        }))
     }
 
     /// The name for a statement: `"schema"."table"`.
