@@ -103,11 +103,20 @@ impl Store {
             StoreKind::Delta => Arc::new(DeltaStore::try_new(config)?),
             StoreKind::Parquet => Arc::new(ParquetStore::try_new(config)?),
             StoreKind::Memory => Arc::new(MemoryStore::new()),
+            #[cfg(feature = "postgres")]
+            StoreKind::Postgres => Arc::new(super::PostgresStore::try_new(config)?),
+            #[cfg(not(feature = "postgres"))]
+            StoreKind::Postgres => {
+                return Err(MetaxyError::Store {
+                    store: config.name.clone(),
+                    reason: "this build can't open PostgreSQL; build it with the feature `postgres`".into(),
+                });
+            }
             StoreKind::Other(kind) => {
                 return Err(MetaxyError::Store {
                     store: config.name.clone(),
                     reason: format!(
-                        "type {kind:?} is not supported by this build; it has delta, parquet and memory"
+                        "type {kind:?} is not supported by this build; it has delta, parquet, postgresql and memory"
                     ),
                 });
             }

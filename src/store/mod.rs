@@ -32,6 +32,8 @@ mod parquet_scan;
 mod parquet_stage;
 mod parquet_vacuum;
 mod past;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod prepare;
 mod project;
 pub(crate) mod pushed;
@@ -80,6 +82,8 @@ pub(crate) use known::Change;
 pub use lock::LockOptions;
 pub use memory::MemoryStore;
 pub use parquet::ParquetStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub use project::WriteScope;
 pub use pushed::{Asked, PushDown};
 pub use read::{FeatureVersions, ReadOptions};
@@ -198,17 +202,27 @@ impl RecordedSettings {
     /// # Errors
     /// Both settings, when they differ: every sample would look stale.
     pub(crate) fn check(&self, settings: HashSettings) -> std::result::Result<(), String> {
-        if self.algorithm == settings.algorithm.name() && self.length == settings.length.to_string() {
+        self.check_same(&Self::of(settings))
+    }
+
+    /// Whether the table was written under the settings that a store has.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub(crate) fn check_same(&self, store: &Self) -> std::result::Result<(), String> {
+        if self == store {
             return Ok(());
         }
         Err(format!(
             "the table was written with hash_algorithm = {:?} and hash_truncation_length = {}, but the store is \
              configured with {:?} and {}; set them to the table's values",
-            self.algorithm,
-            self.length,
-            settings.algorithm.name(),
-            settings.length
+            self.algorithm, self.length, store.algorithm, store.length
         ))
+    }
+
+    /// These settings as a table records them.
+    pub(crate) fn of(settings: HashSettings) -> Self {
+        Self { algorithm: settings.algorithm.name().to_owned(), length: settings.length.to_string() }
     }
 }
 
