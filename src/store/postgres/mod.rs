@@ -14,6 +14,7 @@ mod filters;
 mod members;
 mod names;
 mod numeric;
+mod pushdown;
 mod relation;
 mod remove;
 mod settings;
@@ -31,7 +32,7 @@ pub(crate) use database::Database;
 pub(crate) use relation::Relation;
 pub(crate) use table::PostgresTable;
 
-use super::{Append, MetadataStore, StoredTable, TableSnapshot, TableState};
+use super::{Append, Asked, MetadataStore, PushDown, StoredTable, TableSnapshot, TableState};
 use crate::config::StoreConfig;
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
@@ -92,6 +93,10 @@ impl MetadataStore for PostgresStore {
 
     fn compute_engine(&self) -> Option<&'static str> {
         Some("PostgreSQL")
+    }
+
+    fn push_down(&self, asked: &Asked<'_>) -> PushDown {
+        pushdown::push_down(&self.database, asked)
     }
 
     fn location(&self) -> String {
