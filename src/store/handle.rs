@@ -16,9 +16,9 @@ use super::fallback::Fallbacks;
 use super::known::Known;
 use super::once::Once;
 use super::past::PastDefinitions;
+use super::pushed::{Asked, PushDown};
 use super::search::{Search, Wanted, search};
 use super::view::{Others, View};
-use super::pushed::{Asked, PushDown};
 use super::{
     DeltaStore, FeatureTable, FeatureVersions, MemoryStore, MetadataStore, ParquetStore, ReadOptions,
     StoredTable, Warnings,

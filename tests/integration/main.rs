@@ -33,6 +33,8 @@ mod memory_limit;
 mod parquet;
 mod parquet_foreign;
 mod pending;
+mod postgres_bytes;
+mod postgres_push;
 mod projects;
 mod property;
 mod push_updates;

@@ -134,7 +134,8 @@ fn repeated(
     size: usize,
 ) -> impl Iterator<Item = Result<RecordBatch>> + use<> {
     let counts = batch.column(batch.num_columns() - 1).as_primitive::<Int64Type>();
-    let counts: Vec<usize> = counts.iter().map(|n| usize::try_from(n.unwrap_or_default()).unwrap_or(0)).collect();
+    let counts: Vec<usize> =
+        counts.iter().map(|n| usize::try_from(n.unwrap_or_default()).unwrap_or(0)).collect();
     let (batch, schema) = (batch.clone(), Arc::clone(schema));
     let (mut row, mut left) = (0, counts.first().copied().unwrap_or_default());
     std::iter::from_fn(move || {
@@ -176,10 +177,7 @@ mod tests {
             .iter()
             .map(|batch| batch.column(0).as_string::<i32>().iter().map(Option::unwrap).collect())
             .collect();
-        assert_eq!(
-            shown,
-            [vec!["new"; 3], vec!["new", "new", "orphaned"], vec!["orphaned"]]
-        );
+        assert_eq!(shown, [vec!["new"; 3], vec!["new", "new", "orphaned"], vec!["orphaned"]]);
         assert_eq!(repeated(&batch, &Arc::new(Schema::empty()), 100).next().unwrap().unwrap().num_rows(), 7);
     }
 }

@@ -144,8 +144,7 @@ fn side(
             select.push((text(input.column(column)?)?, version_name(description, number, column)?));
         }
     }
-    for (wanted, column, name) in
-        [(needs.given.0, DATA_VERSIONS, "dv"), (needs.given.1, DATA_VERSION, "dw")]
+    for (wanted, column, name) in [(needs.given.0, DATA_VERSIONS, "dv"), (needs.given.1, DATA_VERSION, "dw")]
     {
         if wanted && description.overridden {
             select.push((input.column(column)?.sql, name.to_owned()));

@@ -121,7 +121,8 @@ fn operator(binary: &BinaryExpr, whole: &Expr, scope: &dyn Scope) -> Sql<Typed> 
             return Ok(Typed::text(format!("({} || {})", left.sql, right.sql)));
         }
         Operator::Modulo => {
-            let safe = matches!(binary.right.as_ref(), Expr::Literal(ScalarValue::Int64(Some(n)), _) if *n > 0);
+            let safe =
+                matches!(binary.right.as_ref(), Expr::Literal(ScalarValue::Int64(Some(n)), _) if *n > 0);
             if !safe || left.data_type != DataType::Int64 {
                 return Err(unknown(whole));
             }

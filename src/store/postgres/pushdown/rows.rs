@@ -8,7 +8,9 @@ use super::Sql;
 use super::expr::Scope;
 use super::function::{has_text, json_member};
 use super::sql::{Family, Typed, literal, null, type_name};
-use crate::columns::{DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, UPDATED_AT, WAITING, field_version};
+use crate::columns::{
+    DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, UPDATED_AT, WAITING, field_version,
+};
 use crate::store::FeatureTable;
 use crate::store::view::Others;
 
@@ -110,7 +112,9 @@ impl<'a> Rows<'a> {
             }
             ids.push(self.read(&column.sql));
         }
-        if let (None, Some(version)) = (&self.table.view().feature_version, self.source.column(FEATURE_VERSION)) {
+        if let (None, Some(version)) =
+            (&self.table.view().feature_version, self.source.column(FEATURE_VERSION))
+        {
             ids.push(self.read(&version.sql));
         }
         let mut order: Vec<String> = ids.clone();
@@ -173,10 +177,9 @@ impl<'a> Rows<'a> {
             times.push(match column.family() {
                 Family::Instant => column,
                 // In this crate a time without a zone is one in UTC.
-                Family::Time => Typed::new(
-                    format!("({} AT TIME ZONE 'UTC')", column.sql),
-                    crate::columns::timestamp(),
-                ),
+                Family::Time => {
+                    Typed::new(format!("({} AT TIME ZONE 'UTC')", column.sql), crate::columns::timestamp())
+                }
                 _ => return Err(format!("a time of {} is no timestamp", self.table.definition().spec.key)),
             });
         }

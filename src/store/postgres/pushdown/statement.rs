@@ -80,13 +80,11 @@ pub(super) fn statement(asked: &Asked<'_>, find: Find<'_>) -> Sql<Statement> {
     } else if !asked.classes.contains(&"new") {
         conditions.push("false".to_owned());
     }
-    let named: Vec<String> =
-        columns.iter().enumerate().map(|(i, sql)| format!("{sql} AS r{i}")).collect();
+    let named: Vec<String> = columns.iter().enumerate().map(|(i, sql)| format!("{sql} AS r{i}")).collect();
     let filter =
         if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-    let is_counted = |name: &String| {
-        name == INCREMENT || description.keys.iter().any(|key| orphan_key(key) == *name)
-    };
+    let is_counted =
+        |name: &String| name == INCREMENT || description.keys.iter().any(|key| orphan_key(key) == *name);
     let counted = wanted.iter().all(is_counted);
     let mut sql = if counted {
         let all = named.iter().map(String::as_str).chain(["count(*) AS n"]).collect::<Vec<_>>().join(", ");

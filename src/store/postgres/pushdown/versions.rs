@@ -13,7 +13,9 @@ pub(super) fn hash(settings: HashSettings, text: &str) -> Sql<String> {
         HashAlgorithm::Md5 => format!("md5({bytes})"),
         HashAlgorithm::Sha256 => format!("encode(sha256({bytes}), 'hex')"),
         other => {
-            return Err(format!("PostgreSQL has no {other}; a store with md5 or sha256 computes in the database"));
+            return Err(format!(
+                "PostgreSQL has no {other}; a store with md5 or sha256 computes in the database"
+            ));
         }
     };
     Ok(format!("substr({digest}, 1, {})", settings.length.min(settings.algorithm.max_length())))
