@@ -220,8 +220,7 @@ impl Write<'_> {
                     .database()
                     .schema()
                     .map_or_else(String::new, |name| format!("{}.", identifier(name)));
-                let table = format!("{schema}{}", identifier(&self.store.table(self.feature)?));
-                let create = ddl::create(&table, &self.schema, recorded);
+                let create = ddl::create(&schema, &self.store.table(self.feature)?, &self.schema, recorded);
                 let mut statements = create.map_err(|reason| self.refused(reason))?;
                 if let Some(schema) = self.database().schema()
                     && self.store.auto_create
@@ -240,11 +239,6 @@ impl Write<'_> {
         };
         if let (Some(relation), true) = (&relation, statements.is_empty()) {
             return Ok(relation.clone());
-        }
-        let only_comments = statements.iter().all(|statement| statement.starts_with("COMMENT"));
-        if !self.store.auto_create && relation.is_some() && only_comments {
-            // What fields there are is found without it.
-            return relation.ok_or_else(|| self.refused("its table is gone".into()));
         }
         if !self.store.auto_create {
             let what = if relation.is_some() { "lacks columns" } else { "does not exist" };
@@ -271,10 +265,10 @@ impl Write<'_> {
         let mut given = Vec::new();
         for field in self.schema.fields() {
             let fits_all = relation.column(field.name()).is_some_and(|column| {
-                is_versions(&column.name) && !column.recorded
+                is_versions(&column.name) && !(column.recorded && self.store.auto_create)
                     || column.postgres.is_json() && !column.recorded && is_nested(field)
             });
-            // JSON that nothing is recorded of takes any fields.
+            // JSON takes any fields; which ones there are is found without a record, too.
             if !fits_all {
                 given.push(Arc::clone(field));
             }

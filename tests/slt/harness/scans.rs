@@ -31,6 +31,8 @@ fn scan(plan: &Arc<dyn ExecutionPlan>) -> Vec<String> {
     let mut conditions: Vec<&str> = conditions.split(" AND ").filter(ours).collect();
     conditions.dedup();
     let ending = [".delta/", ".parquet/"].into_iter().find(|ending| text.contains(ending));
-    let table = ending.and_then(|ending| part("/main/", ending)).unwrap_or_else(|| "memory".to_owned());
+    let table = ending.and_then(|ending| part("/main/", ending));
+    let table = table.or_else(|| Some(part("PostgresScanExec: table=", ",")?.replace("__", "/")));
+    let table = table.unwrap_or_else(|| "memory".to_owned());
     vec![table, columns.join(","), if conditions.is_empty() { "-".into() } else { conditions.join(" AND ") }]
 }
