@@ -56,15 +56,12 @@ impl RoundTrip {
 
     /// The same over a schema of its own in PostgreSQL.
     #[cfg(feature = "postgres")]
-    pub fn create_in_postgres() -> Self {
+    pub async fn create_in_postgres() -> Self {
         let project = Self { folder: tempfile::tempdir().unwrap() };
         let schema = project.path().file_name().unwrap().display().to_string();
         let url = support::postgres();
         let created = format!("CREATE SCHEMA \"{schema}\"");
-        futures::executor::block_on(tokio::spawn(async move {
-            crate::postgres::server().await.batch_execute(&created).await.unwrap();
-        }))
-        .unwrap();
+        crate::postgres::server().await.batch_execute(&created).await.unwrap();
         let config =
             std::fs::read_to_string(repository("tests/python/round_trip_project/metaxy.toml")).unwrap();
         let (top, _) = config.split_once("[stores.dev]").unwrap();
@@ -200,14 +197,14 @@ fn we_find_the_work_of_python_done() {
 #[test]
 #[ignore = "needs METAXY_TEST_PYTHON and METAXY_TEST_POSTGRES: .ci/run sets them"]
 fn python_finds_our_work_done_in_postgres() {
-    run(async { ours_then_python(&RoundTrip::create_in_postgres()).await });
+    run(async { ours_then_python(&RoundTrip::create_in_postgres().await).await });
 }
 
 #[cfg(feature = "postgres")]
 #[test]
 #[ignore = "needs METAXY_TEST_PYTHON and METAXY_TEST_POSTGRES: .ci/run sets them"]
 fn we_find_the_work_of_python_done_in_postgres() {
-    run(async { python_then_ours(&RoundTrip::create_in_postgres()).await });
+    run(async { python_then_ours(&RoundTrip::create_in_postgres().await).await });
 }
 
 async fn ours_then_python(project: &RoundTrip) {
