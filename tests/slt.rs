@@ -1,7 +1,8 @@
 //! The main test suite: every `.slt` file below `tests/slt` runs over every store with every executor.
 //!
 //! `cargo test --test slt -- resolve` runs the trials whose names contain `resolve`; with `-- --complete` the files
-//! are rewritten to what the stores answer, to be read before they are committed.
+//! are rewritten to what the stores answer, to be read before they are committed. Trials over PostgreSQL are ignored
+//! unless `METAXY_TEST_POSTGRES` is the URL of a database, as `tests/postgres/start.sh` prints it.
 
 #[path = "slt/harness/database.rs"]
 mod database;
@@ -22,7 +23,7 @@ use database::Database;
 use fixture::{Fixture, ROOT};
 
 /// What the files run over, also as labels of `onlyif` and `skipif`.
-const STORES: [&str; 3] = ["memory", "delta", "parquet"];
+const STORES: [&str; 4] = ["memory", "delta", "parquet", "postgresql"];
 /// What computes increments, also as labels: `engine_native`, `engine_memory`.
 const EXECUTORS: [&str; 2] = ["native", "memory"];
 
@@ -41,7 +42,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         trials.extend(runs.map(|(store, executor)| {
             let file = file.clone();
             let name = format!("slt::{store}::{executor}::{name}");
-            Trial::test(name, move || run(file, store, executor, complete))
+            let missing = store == "postgresql" && fixture::postgres().is_none();
+            Trial::test(name, move || run(file, store, executor, complete)).with_ignored_flag(missing)
         }));
     }
     Ok(libtest_mimic::run(&arguments, trials).exit_code())

@@ -8,7 +8,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+use futures::stream::BoxStream;
 use futures::{SinkExt, StreamExt};
 use tokio_postgres::Client;
 
@@ -25,6 +29,7 @@ use crate::model::FeatureKey;
 use crate::store::delta_schema::merge;
 use crate::store::stamp::{later_than, stamped};
 use crate::store::{Append, Basis, RecordedSettings, WriteTime};
+use crate::types::storable;
 
 /// Bytes of rows that wait in memory.
 const IN_MEMORY: usize = 32 << 20;
@@ -57,7 +62,8 @@ pub(crate) struct Write<'a> {
 /// # Errors
 /// Of the rows, of the database, or what is checked; then nothing is written.
 pub(crate) async fn append(store: &PostgresStore, feature: &FeatureKey, rows: Append) -> Result<u64> {
-    let Append { schema, mut rows, settings, id_columns, write_key, time, only_at } = rows;
+    let Append { schema, rows, settings, id_columns, write_key, time, only_at } = rows;
+    let (schema, mut rows) = in_storable_types(&schema, rows);
     if let Some(key) = &write_key
         && store.is_written(feature, key).await?
     {
@@ -93,6 +99,27 @@ pub(crate) async fn append(store: &PostgresStore, feature: &FeatureKey, rows: Ap
         write.finish(client, relation, waiting).await
     })
     .await
+}
+
+/// The same rows, without what is only another layout of a type.
+pub(crate) fn in_storable_types(
+    schema: &SchemaRef,
+    rows: BoxStream<'static, Result<RecordBatch>>,
+) -> (SchemaRef, BoxStream<'static, Result<RecordBatch>>) {
+    let field = |field: &FieldRef| Field::new(field.name(), storable(field.data_type()), field.is_nullable());
+    let storable = Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()));
+    if storable.fields() == schema.fields() {
+        return (storable, rows);
+    }
+    let wanted = Arc::clone(&storable);
+    let rows = rows.map(move |batch| {
+        let batch = batch?;
+        let columns = batch.columns().iter().zip(wanted.fields());
+        let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+        let columns = columns.collect::<Result<_, ArrowError>>().map_err(DataFusionError::from)?;
+        Ok(RecordBatch::try_new(Arc::clone(&wanted), columns).map_err(DataFusionError::from)?)
+    });
+    (storable, rows.boxed())
 }
 
 /// Runs `work` in a transaction, which counts if it succeeds and otherwise leaves no trace.
@@ -220,8 +247,7 @@ impl Write<'_> {
                     .database()
                     .schema()
                     .map_or_else(String::new, |name| format!("{}.", identifier(name)));
-                let table = format!("{schema}{}", identifier(&self.store.table(self.feature)?));
-                let create = ddl::create(&table, &self.schema, recorded);
+                let create = ddl::create(&schema, &self.store.table(self.feature)?, &self.schema, recorded);
                 let mut statements = create.map_err(|reason| self.refused(reason))?;
                 if let Some(schema) = self.database().schema()
                     && self.store.auto_create
@@ -240,11 +266,6 @@ impl Write<'_> {
         };
         if let (Some(relation), true) = (&relation, statements.is_empty()) {
             return Ok(relation.clone());
-        }
-        let only_comments = statements.iter().all(|statement| statement.starts_with("COMMENT"));
-        if !self.store.auto_create && relation.is_some() && only_comments {
-            // What fields there are is found without it.
-            return relation.ok_or_else(|| self.refused("its table is gone".into()));
         }
         if !self.store.auto_create {
             let what = if relation.is_some() { "lacks columns" } else { "does not exist" };
@@ -271,10 +292,10 @@ impl Write<'_> {
         let mut given = Vec::new();
         for field in self.schema.fields() {
             let fits_all = relation.column(field.name()).is_some_and(|column| {
-                is_versions(&column.name) && !column.recorded
+                is_versions(&column.name) && !(column.recorded && self.store.auto_create)
                     || column.postgres.is_json() && !column.recorded && is_nested(field)
             });
-            // JSON that nothing is recorded of takes any fields.
+            // JSON takes any fields; which ones there are is found without a record, too.
             if !fits_all {
                 given.push(Arc::clone(field));
             }

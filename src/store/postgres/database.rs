@@ -258,11 +258,6 @@ impl Lease {
     pub(crate) fn done(&mut self) {
         self.done = true;
     }
-
-    /// Work has begun again.
-    pub(crate) fn busy(&mut self) {
-        self.done = false;
-    }
 }
 
 impl std::ops::Deref for Lease {

@@ -2,28 +2,33 @@
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 
+use super::members;
 use super::names::{check_name, identifier, literal};
 use super::relation::{Relation, settings_comment, type_comment};
 use super::types::sql_type;
 use crate::store::RecordedSettings;
 
-/// Creates the table `table`, a name for statements, with these columns.
+/// Creates the table `table` with these columns, in the schema whose name stands in `schema` with a point behind it.
 ///
 /// # Errors
 /// A column that PostgreSQL can't have.
 pub(crate) fn create(
+    schema: &str,
     table: &str,
     columns: &Schema,
     recorded: Option<&RecordedSettings>,
 ) -> Result<Vec<String>, String> {
     let definitions = columns.fields().iter().map(|field| definition(field));
     let definitions = definitions.collect::<Result<Vec<_>, _>>()?.join(", ");
+    let name = table;
+    let table = &format!("{schema}{}", identifier(table));
     let mut statements = vec![format!("CREATE TABLE {table} ({definitions})")];
     if let Some(recorded) = recorded {
         statements.push(format!("COMMENT ON TABLE {table} IS {}", literal(&settings_comment(recorded))));
     }
     for field in columns.fields() {
         statements.extend(type_of(table, field)?);
+        statements.extend(members::index(schema, name, field));
     }
     Ok(statements)
 }
@@ -43,6 +48,12 @@ pub(crate) fn extend(relation: &Relation, merged: &Schema) -> Result<Vec<String>
             }
             Some(column) if column.recorded && column.data_type != *field.data_type() => {
                 statements.extend(type_of(&table, field)?);
+                let schema = format!("{}.", identifier(&relation.schema));
+                let before = Field::new(&column.name, column.data_type.clone(), true);
+                if let Some(before) = members::index_name(&relation.table, &before) {
+                    statements.push(format!("DROP INDEX IF EXISTS {schema}{}", identifier(&before)));
+                }
+                statements.extend(members::index(&schema, &relation.table, field));
             }
             Some(_) => {}
         }

@@ -12,6 +12,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::ReaderBuilder;
 
 use super::names::identifier;
@@ -138,7 +139,7 @@ impl Decoder {
         if rows == 0 {
             return Ok(None);
         }
-        let arrays = self.columns.iter_mut().map(Column::finish).collect::<Result<_, String>>()?;
+        let arrays = self.columns.iter_mut().map(|c| c.finish(rows)).collect::<Result<_, String>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)
             .map(Some)
@@ -293,7 +294,7 @@ impl Column {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<ArrayRef, String> {
+    fn finish(&mut self, rows: usize) -> Result<ArrayRef, String> {
         let wrong = |reason: String| format!("column {:?}: {reason}", self.name);
         let array: ArrayRef = match &mut self.values {
             Values::Bool(values) => Arc::new(values.finish()),
@@ -310,7 +311,7 @@ impl Column {
             Values::Time(values) => Arc::new(values.finish()),
             Values::Timestamp(values) => Arc::new(values.finish()),
             Values::Json(data_type, lines) => {
-                from_json(data_type, &std::mem::take(lines)).map_err(|e| wrong(e.to_string()))?
+                from_json(data_type, &std::mem::take(lines), rows).map_err(|e| wrong(e.to_string()))?
             }
         };
         if *array.data_type() == self.target {
@@ -329,10 +330,10 @@ fn row(value: &[u8]) -> Result<u64, String> {
 }
 
 /// The values `c` of JSON objects.
-fn from_json(data_type: &DataType, lines: &[u8]) -> Result<ArrayRef, datafusion::arrow::error::ArrowError> {
+fn from_json(data_type: &DataType, lines: &[u8], rows: usize) -> Result<ArrayRef, ArrowError> {
     let schema = Arc::new(Schema::new(vec![Field::new("c", data_type.clone(), true)]));
     let mut decoder =
-        ReaderBuilder::new(schema).with_batch_size(usize::MAX).with_coerce_primitive(true).build_decoder()?;
+        ReaderBuilder::new(schema).with_batch_size(rows).with_coerce_primitive(true).build_decoder()?;
     decoder.decode(lines)?;
     let batch = decoder.flush()?;
     Ok(match batch {
@@ -351,7 +352,7 @@ mod tests {
     #[test]
     fn json_objects_become_structs_with_nulls_for_what_they_lack() {
         let lines = b"{\"c\":{\"b\": \"2\", \"a\": 1, \"x\": [1]}}\n{}\n{\"c\":null}\n{\"c\":{}}\n";
-        let array = from_json(&versions_struct(["a", "b"]), lines).unwrap();
+        let array = from_json(&versions_struct(["a", "b"]), lines, 4).unwrap();
         let array = array.as_struct();
         assert_eq!(array.len(), 4);
         let a: Vec<_> = array.column(0).as_string::<i32>().iter().collect();

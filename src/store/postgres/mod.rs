@@ -59,6 +59,11 @@ impl PostgresStore {
         })
     }
 
+    /// How many bytes of rows the database has sent since the store was opened.
+    pub fn bytes_fetched(&self) -> u64 {
+        self.database.fetched()
+    }
+
     /// The name of a feature's table.
     fn table(&self, feature: &FeatureKey) -> Result<String> {
         let table = format!("{}{}", self.table_prefix, feature.table_name());

@@ -45,8 +45,6 @@ pub(crate) struct RelationColumn {
     pub data_type: DataType,
     /// Whether the Arrow type is recorded in a comment of ours.
     pub recorded: bool,
-    /// Whether the server computes the values.
-    pub generated: bool,
 }
 
 const TABLE: &str = "SELECT c.oid, n.nspname::text, c.relkind::text, obj_description(c.oid, 'pg_class') \
@@ -56,7 +54,7 @@ const TABLE: &str = "SELECT c.oid, n.nspname::text, c.relkind::text, obj_descrip
 
 /// Of a domain, the type below it.
 const COLUMNS: &str = "SELECT a.attname::text, b.typname::text, format_type(b.oid, a.atttypmod), e.typname::text, \
-     a.atttypmod, col_description(a.attrelid, a.attnum), a.attgenerated <> '' \
+     a.atttypmod, col_description(a.attrelid, a.attnum) \
      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
      JOIN pg_catalog.pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END \
      LEFT JOIN pg_catalog.pg_type e ON e.oid = b.typelem AND b.typcategory = 'A' \
@@ -92,7 +90,6 @@ impl Relation {
                 recorded: recorded.is_some(),
                 data_type: recorded.unwrap_or_else(|| postgres.arrow()),
                 postgres,
-                generated: row.get(6),
             }
         });
         Ok(Some(Self {

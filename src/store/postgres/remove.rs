@@ -8,7 +8,7 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::catalog::TableProvider;
 use futures::TryStreamExt;
 
-use super::append::{Write, transaction};
+use super::append::{Write, in_storable_types, transaction};
 use super::relation::Relation;
 use super::state::{self, Then};
 use super::table::PostgresTable;
@@ -64,6 +64,10 @@ impl TableSnapshot for PostgresSnapshot {
         Arc::clone(&self.rows) as _
     }
 
+    fn drops_rows_in_place(&self) -> bool {
+        true
+    }
+
     async fn remove(&self, rows: &[u64], append: Option<Append>) -> Result<u64> {
         let database = &self.store.database;
         let overtaken = || removed_meanwhile(&self.feature);
@@ -71,17 +75,18 @@ impl TableSnapshot for PostgresSnapshot {
         let (write, added) = match append {
             Some(append) => {
                 let recorded = RecordedSettings::of(append.settings);
+                let (schema, rows) = in_storable_types(&append.schema, append.rows);
                 let write = Write {
                     store: &self.store,
                     feature: &self.feature,
-                    schema: append.schema,
+                    schema,
                     recorded,
                     id_columns: append.id_columns,
                     write_key: None,
                     time: append.time,
                     only_at: None,
                 };
-                (write, append.rows.try_collect::<Vec<RecordBatch>>().await?)
+                (write, rows.try_collect::<Vec<RecordBatch>>().await?)
             }
             None => (Write::nothing(&self.store, &self.feature), Vec::new()),
         };
@@ -90,12 +95,10 @@ impl TableSnapshot for PostgresSnapshot {
             let relation = write.locked(client).await?.filter(|now| then.is_of(now));
             let relation = relation.ok_or_else(overtaken)?;
             let own = state::transaction(database, client).await?;
-            if !added.is_empty() {
-                // What stands in for removed rows was worked out from all that there were.
-                let since = then.since(&relation, client, own).await?;
-                if since.gone != 0 || since.come != 0 {
-                    return Err(overtaken());
-                }
+            // Which rows may go was worked out from all that there were; what stands in for them, from new ones too.
+            let since = then.since(&relation, client, own).await?;
+            if since.gone != 0 || (since.come != 0 && !added.is_empty()) {
+                return Err(overtaken());
             }
             let sql = format!(
                 "DELETE FROM {} WHERE ctid = ANY ($1::text[]::tid[]) AND {}",

@@ -85,7 +85,7 @@ impl TableProvider for PostgresTable {
         if let Some(limit) = limit {
             sql.push_str(&format!(" LIMIT {limit}"));
         }
-        Ok(Arc::new(PostgresScanExec::new(&self.relation, sql, schema, conditions.join(" AND "), limit)))
+        Ok(Arc::new(PostgresScanExec::new(self.relation(), sql, schema, conditions.join(" AND "), limit)))
     }
 }
 
