@@ -37,9 +37,9 @@ mod pending;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]
-mod postgres_faults;
-#[cfg(feature = "postgres")]
 mod postgres_bytes;
+#[cfg(feature = "postgres")]
+mod postgres_faults;
 #[cfg(feature = "postgres")]
 mod postgres_push;
 mod projects;

@@ -30,6 +30,7 @@ use product::Sessions;
 
 const CASES: u64 = 1_000;
 /// A database takes longer to make its tables.
+#[cfg(feature = "postgres")]
 const DATABASE_CASES: u64 = 300;
 
 /// Debug builds plan on deep stacks.
@@ -53,6 +54,7 @@ fn executors_agree_with_the_model() {
 }
 
 /// With the tables in PostgreSQL, which computes what it can; `METAXY_TEST_POSTGRES` holds the URL of a database.
+#[cfg(feature = "postgres")]
 #[test]
 #[ignore = "needs a PostgreSQL server: METAXY_TEST_POSTGRES"]
 fn the_database_agrees_with_the_model() {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+#[cfg(feature = "postgres")]
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::arrow::array::RecordBatch;
@@ -13,12 +14,12 @@ use datafusion_metaxy::columns::{
     DATA_VERSION, DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, PROVENANCE, PROVENANCE_BY_FIELD,
     UPDATED_AT,
 };
-use datafusion_metaxy::config::{Secret, StoreConfig, StoreKind, VersioningEngine};
+use datafusion_metaxy::config::{StoreConfig, StoreKind, VersioningEngine};
 use datafusion_metaxy::error::{MetaxyError, Result};
 use datafusion_metaxy::model::{FeatureDefinition, FeatureKey, Origin};
 use datafusion_metaxy::store::{
-    Append, DeltaStore, MemoryStore, MetadataStore, OptimizeOptions, ParquetStore, PostgresStore, Store,
-    WriteOptions, WriteTime,
+    Append, DeltaStore, MemoryStore, MetadataStore, OptimizeOptions, ParquetStore, Store, WriteOptions,
+    WriteTime,
 };
 use datafusion_metaxy::update::{IncrementOptions, Shard};
 use futures::StreamExt;
@@ -38,7 +39,9 @@ pub fn on(executor: VersioningEngine, options: IncrementOptions) -> IncrementOpt
 }
 
 /// Where a database has the tables of all cases, and how many stores were opened there.
+#[cfg(feature = "postgres")]
 pub const SCHEMA: &str = "push_property";
+#[cfg(feature = "postgres")]
 static STORES: AtomicU64 = AtomicU64::new(0);
 
 /// Sessions to ask in, shared by all cases: one that keeps everything together, one that cuts everything up, and one
@@ -87,13 +90,17 @@ impl<'a> Product<'a> {
             Place::Memory => Arc::new(MemoryStore::new()),
             Place::Parquet => Arc::new(ParquetStore::try_new(&config(StoreKind::Parquet)).unwrap()),
             Place::Delta => Arc::new(DeltaStore::try_new(&config(StoreKind::Delta)).unwrap()),
+            #[cfg(not(feature = "postgres"))]
+            Place::Database => panic!("this build has no PostgreSQL"),
+            #[cfg(feature = "postgres")]
             Place::Database => {
                 let mut config = config(StoreKind::Postgres);
-                config.database.connection_string = Some(Secret::new(crate::postgres_push::url()));
+                config.database.connection_string =
+                    Some(datafusion_metaxy::config::Secret::new(crate::postgres_push::url()));
                 config.database.schema = Some(SCHEMA.to_owned());
                 config.database.auto_create_tables = true;
                 config.database.table_prefix = format!("c{}_", STORES.fetch_add(1, Ordering::Relaxed));
-                Arc::new(PostgresStore::try_new(&config).unwrap())
+                Arc::new(datafusion_metaxy::store::PostgresStore::try_new(&config).unwrap())
             }
         };
         let declare = |f: &Feature| FeatureDefinition::declared(f.spec.clone(), "default", Origin::Session);
