@@ -19,7 +19,7 @@ pub(super) fn call(function: &ScalarFunction, whole: &Expr, scope: &dyn Scope) -
         "coalesce" => {
             let values = all(args, scope)?;
             let known = values.iter().find(|value| value.family() != Family::Null);
-            let Some(first) = known.or(values.first()) else { return Err(unknown(whole)) };
+            let Some(first) = known.or_else(|| values.first()) else { return Err(unknown(whole)) };
             let same = |value: &Typed| value.family() == first.family() || value.family() == Family::Null;
             if !values.iter().all(same) || first.family() == Family::Other {
                 return Err(unknown(whole));

@@ -81,6 +81,15 @@ pub(super) fn statement(asked: &Asked<'_>, find: Find<'_>) -> Sql<Statement> {
         conditions.push("false".to_owned());
     }
     let named: Vec<String> = columns.iter().enumerate().map(|(i, sql)| format!("{sql} AS r{i}")).collect();
+    if fields {
+        // Several columns are made of the fields' versions. Without the OFFSET each would be hashed for each of them.
+        let version =
+            |input: usize, column: &str| Ok(format!("e.{}", version_name(description, input, column)?));
+        let hashed = versions::fields(description, version)?;
+        let hashed: Vec<String> =
+            hashed.iter().enumerate().map(|(i, sql)| format!("{sql} AS f{i}")).collect();
+        from += &format!(" CROSS JOIN LATERAL (SELECT {} OFFSET 0) f", hashed.join(", "));
+    }
     let filter =
         if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
     let is_counted =
@@ -195,12 +204,9 @@ impl Answer<'_> {
             (true, DATA_VERSION) => Ok("e.dw".to_owned()),
             (_, PROVENANCE | DATA_VERSION) => Ok("e.p".to_owned()),
             _ => {
-                let version = |input: usize, column: &str| {
-                    Ok(format!("e.{}", version_name(description, input, column)?))
-                };
-                let fields = versions::fields(description, version)?;
-                let keys = description.field_keys().into_iter().map(str::to_owned);
-                Ok(function::object(&keys.zip(fields).collect::<Vec<_>>())?.sql)
+                let keys = description.field_keys().into_iter().enumerate();
+                let members = keys.map(|(i, key)| (key.to_owned(), format!("f.f{i}")));
+                Ok(function::object(&members.collect::<Vec<_>>())?.sql)
             }
         }
     }
