@@ -58,7 +58,9 @@ impl RoundTrip {
     #[cfg(feature = "postgres")]
     pub async fn create_in_postgres() -> Self {
         let project = Self { folder: tempfile::tempdir().unwrap() };
-        let schema = project.path().file_name().unwrap().display().to_string();
+        // Python doesn't quote the name.
+        let folder = project.path().file_name().unwrap().display().to_string();
+        let schema = format!("python{}", folder.replace('.', "_").to_lowercase());
         let url = support::postgres();
         let created = format!("CREATE SCHEMA \"{schema}\"");
         crate::postgres::server().await.batch_execute(&created).await.unwrap();
