@@ -4,7 +4,8 @@
 //! `tests/s3/start.sh` starts.
 //!
 //! `cargo test --test slt -- resolve` runs the trials whose names contain `resolve`; with `-- --complete` the files
-//! are rewritten to what the stores answer, to be read before they are committed.
+//! are rewritten to what the stores answer, to be read before they are committed. Trials over PostgreSQL are ignored
+//! unless `METAXY_TEST_POSTGRES` is the URL of a database, as `tests/postgres/start.sh` prints it.
 
 #[path = "slt/harness/database.rs"]
 mod database;
@@ -25,7 +26,7 @@ use database::Database;
 use fixture::{Fixture, ROOT};
 
 /// What the files run over, also as labels of `onlyif` and `skipif`.
-const STORES: [&str; 3] = ["memory", "delta", "parquet"];
+const STORES: [&str; 4] = ["memory", "delta", "parquet", "postgresql"];
 /// The same in a bucket, and with which executors. Beside their own labels they have `s3`.
 const IN_BUCKET: [(&str, &str); 3] = [("delta", "native"), ("delta", "memory"), ("parquet", "native")];
 /// What computes increments, also as labels: `engine_native`, `engine_memory`.
@@ -46,7 +47,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         trials.extend(runs.map(|(store, executor)| {
             let file = file.clone();
             let name = format!("slt::{store}::{executor}::{name}");
+            let missing = store == "postgresql" && fixture::postgres().is_none();
             Trial::test(name, move || run(file, Fixture::new(store, executor)?, complete))
+                .with_ignored_flag(missing)
         }));
         // The answers are the same: they are written where they are worked out faster.
         let in_bucket = IN_BUCKET.iter().filter(|_| !complete);

@@ -26,7 +26,9 @@ pub use engine::{EnginePreference, VersioningEngine};
 pub use env::Environment;
 pub use external::{ExternalConfig, FeatureSelection};
 pub use keys::known_keys;
-pub use model::{Config, DataFusionConfig, FallbackPolicy, Layout, StoreConfig, StoreKind, StoreOverrides};
+pub use model::{
+    Config, DataFusionConfig, DatabaseConfig, FallbackPolicy, Layout, StoreConfig, StoreKind, StoreOverrides,
+};
 pub use next_key::{NextKey, TakenKey};
 pub use read::project_problem;
 pub use secret::{LeftAlone, Secret, is_secret_key, redact};

@@ -73,6 +73,8 @@ pub struct StoreConfig {
     pub layout: Layout,
     /// Options for the object store. Any of them may be a credential.
     pub storage_options: IndexMap<String, Secret>,
+    /// Where the database is, for a store that is one.
+    pub database: DatabaseConfig,
     /// Stores to read from when a feature is missing here, in order.
     pub fallback_stores: Vec<String>,
     /// What to do when a feature would be read from one of them.
@@ -98,6 +100,7 @@ impl StoreConfig {
             root_path: None,
             layout: Layout::default(),
             storage_options: IndexMap::new(),
+            database: DatabaseConfig::default(),
             fallback_stores: Vec::new(),
             fallback: FallbackPolicy::default(),
             hash_algorithm: None,
@@ -135,6 +138,7 @@ impl fmt::Debug for StoreConfig {
             .field("root_path", &self.root_path.as_deref().map(redact))
             .field("layout", &self.layout)
             .field("storage_options", &self.storage_options)
+            .field("database", &self.database)
             .field("fallback_stores", &self.fallback_stores)
             .field("fallback", &self.fallback)
             .field("hash_algorithm", &self.hash_algorithm)
@@ -146,6 +150,21 @@ impl fmt::Debug for StoreConfig {
     }
 }
 
+/// Settings of a store whose tables are in a database.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DatabaseConfig {
+    /// The URL of the database; it may carry a password.
+    pub connection_string: Option<Secret>,
+    /// The same in parts: `host`, `port`, `database`, `user`, `password`, `schema` and the options of a URL.
+    pub connection_params: IndexMap<String, Secret>,
+    /// The schema in which the tables are; `None` means the connection's.
+    pub schema: Option<String>,
+    /// What stands before the name of every table.
+    pub table_prefix: String,
+    /// Whether the store may create and extend tables.
+    pub auto_create_tables: bool,
+}
+
 /// What keeps a store's data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreKind {
@@ -153,6 +172,8 @@ pub enum StoreKind {
     Delta,
     /// Folders of Parquet files below a folder or URL.
     Parquet,
+    /// Tables of a PostgreSQL database.
+    Postgres,
     /// Tables that live as long as the process.
     Memory,
     /// A type that Python may know and this crate can't open: an error only once the store is used.
@@ -165,6 +186,7 @@ impl StoreKind {
         match self {
             StoreKind::Delta => "delta",
             StoreKind::Parquet => "parquet",
+            StoreKind::Postgres => "postgresql",
             StoreKind::Memory => "memory",
             StoreKind::Other(name) => name,
         }

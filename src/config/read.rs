@@ -204,6 +204,7 @@ fn read_fallback(entry: &Entry<'_>) -> Result<FallbackPolicy> {
 }
 
 fn read_stores(config: &mut Config, stores: &Entry<'_>) -> Result<()> {
+    let auto_create = config.auto_create_tables;
     for (name, entry) in stores.entries()? {
         match entry.node.origin.name_of_variable() {
             Some(variable) if entry.get("type").is_none() => config.warnings.push(format!(
@@ -211,7 +212,7 @@ fn read_stores(config: &mut Config, stores: &Entry<'_>) -> Result<()> {
             )),
             _ => {
                 let overrides = config.datafusion.stores.get(name);
-                config.stores.insert(name.to_owned(), read_store(name, &entry, overrides)?);
+                config.stores.insert(name.to_owned(), read_store(name, &entry, overrides, auto_create)?);
             }
         }
     }

@@ -76,7 +76,10 @@ fn store_types_have_two_spellings() {
     }
     assert_eq!(kind("memory").unwrap(), StoreKind::Memory);
     assert_eq!(kind("parquet").unwrap(), StoreKind::Parquet);
-    for name in ["metaxy.ext.duckdb.DuckDBMetadataStore", "postgresql", "own.stores.DeltaMetadataStore"] {
+    for name in ["postgresql", "postgres", "metaxy.ext.postgresql.PostgreSQLMetadataStore"] {
+        assert_eq!(kind(name).unwrap(), StoreKind::Postgres);
+    }
+    for name in ["metaxy.ext.duckdb.DuckDBMetadataStore", "duckdb", "own.stores.DeltaMetadataStore"] {
         assert_eq!(kind(name).unwrap(), StoreKind::Other(name.to_owned()));
     }
     let message = kind("detla").unwrap_err().to_string();

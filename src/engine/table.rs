@@ -6,7 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, plan_datafusion_err};
+use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
     Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType,
@@ -19,9 +21,11 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use super::native_exec::NativeExec;
 use super::planning::Planner;
 use crate::columns::{INCREMENT, REASON};
+use crate::error::MetaxyError;
 use crate::memory::{InMemoryExec, Input, Streaming, needed_columns};
 use crate::review::{Lookups, ReviewExec, may_show};
-use crate::update::{Engine, Increment, native_plan, orphan_key, plain};
+use crate::store::{Asked, FeatureTable, PushDown, Store};
+use crate::update::{Description, Engine, Executor, Increment, native_plan, orphan_key, plain};
 
 /// Stands for an increment from the optimizer on.
 #[derive(Clone)]
@@ -92,14 +96,48 @@ impl IncrementTable {
         Ok(Arc::new(InMemoryExec::try_new(description, schema, inputs, streaming, partitions)?))
     }
 
+    /// By the store's own engine, or in memory if that is chosen or the engine can't.
+    async fn in_store_or_memory(
+        &self,
+        planner: &Planner,
+        wanted: &[String],
+        asked: Rows<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let description = &self.increment.description;
+        let executor = &description.executor;
+        if executor.engine == Engine::Memory {
+            return self.in_memory(planner, wanted).await;
+        }
+        match pushed(&self.increment, &self.columns(wanted)?, asked) {
+            PushDown::Plan(plan) => Ok(Arc::new(NativeExec::new(plan, Arc::clone(description)))),
+            PushDown::Unable(reason) if executor.asked_for => Err(MetaxyError::Invalid(format!(
+                "{} can't be honoured for feature {}: {reason}; leave the engine to 'auto'",
+                executor.reason, description.feature
+            ))
+            .into()),
+            PushDown::Unable(reason) => {
+                let executor = Executor { engine: Engine::Memory, reason, ..executor.clone() };
+                let mut increment = self.increment.clone();
+                increment.description = Arc::new(Description { executor, ..description.as_ref().clone() });
+                Self::new(increment, Arc::clone(&self.notice)).in_memory(planner, wanted).await
+            }
+        }
+    }
+
     /// The executor's plan for these columns.
-    async fn executor(&self, planner: &Planner, wanted: &[String]) -> Result<Arc<dyn ExecutionPlan>> {
-        if self.increment.description.executor.engine == Engine::Native {
+    async fn executor(
+        &self,
+        planner: &Planner,
+        wanted: &[String],
+        asked: Rows<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let executor = &self.increment.description.executor;
+        if executor.engine == Engine::Native && executor.compute.is_none() {
             let plan = planner.native(&self.native(wanted)?).await?;
             return Ok(Arc::new(NativeExec::new(plan, Arc::clone(&self.increment.description))));
         }
         let Some(volatile) = conjunction(self.increment.volatile.clone()) else {
-            return self.in_memory(planner, wanted).await;
+            return self.in_store_or_memory(planner, wanted, asked).await;
         };
         // A condition that waited for the result may need columns that nobody else asks for.
         let mut read = wanted.to_vec();
@@ -108,12 +146,25 @@ impl IncrementTable {
                 read.push(column.name.clone());
             }
         }
-        let plan = planner.filtered(self.in_memory(planner, &read).await?, volatile)?;
+        let all = Rows { limit: None, ..asked };
+        let plan = planner.filtered(self.in_store_or_memory(planner, &read, all).await?, volatile)?;
         let columns = wanted
             .iter()
             .enumerate()
             .map(|(i, name)| (Arc::new(Column::new(name, i)) as Arc<dyn PhysicalExpr>, name.clone()));
         Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), Arc::clone(&plan))?))
+    }
+
+    /// The classes, as executors know them, of which a query with these conditions can see rows.
+    fn classes(&self, state: &dyn Session, filters: &[Expr]) -> Vec<&'static str> {
+        let review = self.increment.description.review.as_ref();
+        let pending = review.is_some_and(|review| review.include_pending);
+        let shows = |class: &&'static str| {
+            // What waits is an orphan until it is looked up.
+            may_show(state, filters, class)
+                || (*class == "orphaned" && pending && may_show(state, filters, "pending"))
+        };
+        ["new", "stale", "orphaned"].into_iter().filter(shows).collect()
     }
 
     /// Whether rows have to be looked at once more, for a query with these conditions.
@@ -125,6 +176,40 @@ impl IncrementTable {
         may_show(state, filters, "orphaned")
             || (review.include_pending && may_show(state, filters, "pending"))
     }
+}
+
+/// Which rows of an increment a query can see.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    classes: &'a [&'static str],
+    limit: Option<usize>,
+}
+
+/// The increment by the engine of the store that it is of.
+fn pushed(increment: &Increment, schema: &SchemaRef, rows: Rows<'_>) -> PushDown {
+    let own = increment.inputs.iter().find_map(store_of);
+    match own {
+        Some(store) => {
+            store.push_down(&Asked { increment, schema, classes: rows.classes, limit: rows.limit })
+        }
+        None => PushDown::Unable("samples come from the session".to_owned()),
+    }
+}
+
+/// The store of the first feature that a plan reads.
+fn store_of(plan: &LogicalPlan) -> Option<Arc<Store>> {
+    let mut found = None;
+    let visited = plan.apply(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+            && let Some(table) = provider.downcast_ref::<FeatureTable>()
+        {
+            found = Some(Arc::clone(table.store()));
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    visited.ok().and(found)
 }
 
 #[async_trait]
@@ -156,17 +241,20 @@ impl TableProvider for IncrementTable {
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
-        _limit: Option<usize>,
+        limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let planner = Planner::new(state)?;
         let all = self.schema();
         let schema = projection.map_or_else(|| Ok(Arc::clone(&all)), |p| all.project(p).map(Arc::new))?;
         let wanted: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+        let classes = self.classes(state, filters);
+        let limit = limit.filter(|_| filters.is_empty());
         if !self.is_reviewed(state, filters, &wanted) {
-            return self.executor(&planner, &wanted).await;
+            return self.executor(&planner, &wanted, Rows { classes: &classes, limit }).await;
         }
         let description = &self.increment.description;
-        let plan = self.executor(&planner, &ReviewExec::needs(description, &wanted)).await?;
+        let needs = ReviewExec::needs(description, &wanted);
+        let plan = self.executor(&planner, &needs, Rows { classes: &classes, limit: None }).await?;
         let lookups = Lookups::new(self.increment.inputs.clone(), planner.aside());
         Ok(Arc::new(ReviewExec::try_new(plan, Arc::clone(description), lookups, schema)?))
     }

@@ -17,6 +17,7 @@ use super::known::Known;
 use super::objects::unknown_options;
 use super::once::Once;
 use super::past::PastDefinitions;
+use super::pushed::{Asked, PushDown};
 use super::search::{Search, Wanted, search};
 use super::view::{Others, View};
 use super::{
@@ -103,11 +104,20 @@ impl Store {
             StoreKind::Delta => Arc::new(DeltaStore::try_new(config)?),
             StoreKind::Parquet => Arc::new(ParquetStore::try_new(config)?),
             StoreKind::Memory => Arc::new(MemoryStore::new()),
+            #[cfg(feature = "postgres")]
+            StoreKind::Postgres => Arc::new(super::PostgresStore::try_new(config)?),
+            #[cfg(not(feature = "postgres"))]
+            StoreKind::Postgres => {
+                return Err(MetaxyError::Store {
+                    store: config.name.clone(),
+                    reason: "this build can't open PostgreSQL; build it with the feature `postgres`".into(),
+                });
+            }
             StoreKind::Other(kind) => {
                 return Err(MetaxyError::Store {
                     store: config.name.clone(),
                     reason: format!(
-                        "type {kind:?} is not supported by this build; it has delta, parquet and memory"
+                        "type {kind:?} is not supported by this build; it has delta, parquet, postgresql and memory"
                     ),
                 });
             }
@@ -403,6 +413,11 @@ impl Store {
             past: Some(past),
             engine,
         })
+    }
+
+    /// An increment of a feature of this store, by the engine that holds its data.
+    pub(crate) fn push_down(&self, asked: &Asked<'_>) -> PushDown {
+        self.backend.push_down(asked)
     }
 
     pub(crate) fn not_found(&self, feature: &FeatureKey) -> MetaxyError {

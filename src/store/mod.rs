@@ -37,9 +37,12 @@ mod parquet_stage;
 mod parquet_target;
 mod parquet_vacuum;
 mod past;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod prepare;
 mod progress;
 mod project;
+pub(crate) mod pushed;
 mod read;
 mod remove;
 mod resolution;
@@ -55,7 +58,7 @@ mod transfer;
 mod unfiltered;
 mod upkeep;
 mod versions;
-mod view;
+pub(crate) mod view;
 mod waiting;
 mod warnings;
 mod write;
@@ -86,9 +89,12 @@ pub(crate) use known::Change;
 pub use lock::LockOptions;
 pub use memory::MemoryStore;
 pub use parquet::ParquetStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub(crate) use progress::watched;
 pub use progress::{Progress, ProgressNow, Watched};
 pub use project::WriteScope;
+pub use pushed::{Asked, PushDown};
 pub use read::{FeatureVersions, ReadOptions};
 pub use resolution::ParentResolution;
 pub use snapshot::{Replacement, Rewrite, RewriteOutcome, TablePart, TableSnapshot};
@@ -143,6 +149,15 @@ pub trait MetadataStore: Debug + Send + Sync {
     /// The engine that computes increments where the data is; storage formats have none.
     fn compute_engine(&self) -> Option<&'static str> {
         None
+    }
+
+    /// The plan that computes an increment where the data is, or why there is none. Only a store that names a
+    /// [`compute_engine`](Self::compute_engine) is asked.
+    ///
+    /// The plan gives out the columns of [`Asked::schema`] with the same rows as the executors of this crate. Nothing is
+    /// read yet: what is asked for may only be explained.
+    fn push_down(&self, _asked: &Asked<'_>) -> PushDown {
+        PushDown::Unable(format!("{} computes no increments", self.format()))
     }
 
     /// Where the store is, for messages; no secrets.
@@ -223,17 +238,27 @@ impl RecordedSettings {
     /// # Errors
     /// Both settings, when they differ: every sample would look stale.
     pub(crate) fn check(&self, settings: HashSettings) -> std::result::Result<(), String> {
-        if self.algorithm == settings.algorithm.name() && self.length == settings.length.to_string() {
+        self.check_same(&Self::of(settings))
+    }
+
+    /// Whether the table was written under the settings that a store has.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub(crate) fn check_same(&self, store: &Self) -> std::result::Result<(), String> {
+        if self == store {
             return Ok(());
         }
         Err(format!(
             "the table was written with hash_algorithm = {:?} and hash_truncation_length = {}, but the store is \
              configured with {:?} and {}; set them to the table's values",
-            self.algorithm,
-            self.length,
-            settings.algorithm.name(),
-            settings.length
+            self.algorithm, self.length, store.algorithm, store.length
         ))
+    }
+
+    /// These settings as a table records them.
+    pub(crate) fn of(settings: HashSettings) -> Self {
+        Self { algorithm: settings.algorithm.name().to_owned(), length: settings.length.to_string() }
     }
 }
 

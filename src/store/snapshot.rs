@@ -26,6 +26,12 @@ pub trait TableSnapshot: Debug + Send + Sync {
     /// An error of the store, or another writer has removed or rewritten some of the rows since that moment.
     async fn remove(&self, rows: &[u64], append: Option<Append>) -> Result<u64>;
 
+    /// Whether old rows that nobody needs are taken out by [`remove`](Self::remove), as in a database that has no parts to
+    /// write anew. Then it must also fail if others have removed any row since that moment.
+    fn drops_rows_in_place(&self) -> bool {
+        false
+    }
+
     /// The parts that [`rewrite`](Self::rewrite) can take together, in the order of their rows; none, as by default, if
     /// there is nothing that would be better for being written anew.
     ///

@@ -176,6 +176,16 @@ impl FeatureTable {
         }
     }
 
+    /// The table as it was opened, if there is one.
+    pub(crate) fn stored(&self) -> Option<&StoredTable> {
+        self.stored.as_ref()
+    }
+
+    /// The struct keys of the fields whose data versions are hidden columns.
+    pub(crate) fn version_keys(&self) -> &[String] {
+        &self.versions
+    }
+
     /// The store that the table belongs to.
     pub(crate) fn store(&self) -> &Arc<Store> {
         &self.store

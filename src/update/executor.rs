@@ -15,6 +15,8 @@ pub struct Executor {
     pub reason: String,
     /// Whether the user asked for this engine by name, so that no other may take its place.
     pub asked_for: bool,
+    /// The store's own engine, which computes natively if it has one.
+    pub compute: Option<&'static str>,
 }
 
 /// Where an increment is computed.
@@ -72,7 +74,7 @@ pub fn choose(
                 store.store
             )));
         }
-        return Ok(Executor { engine, reason, asked_for: true });
+        return Ok(Executor { engine, reason, asked_for: true, compute: store.compute });
     }
     let (engine, reason) = match (fallback, store.compute) {
         (Some((parent, other)), _) => {
@@ -81,7 +83,7 @@ pub fn choose(
         (None, Some(compute)) => (Engine::Native, format!("{compute} of store {} computes it", store.store)),
         (None, None) => (Engine::Memory, format!("{} has no compute engine", store.format)),
     };
-    Ok(Executor { engine, reason, asked_for: false })
+    Ok(Executor { engine, reason, asked_for: false, compute: store.compute })
 }
 
 /// What one level says: an engine with the words that name the setting, or (`Some(None)`) the rules of `auto`.

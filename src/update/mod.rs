@@ -29,7 +29,7 @@ use crate::config::EnginePreference;
 use crate::hash::HashSettings;
 use crate::model::{FeatureKey, FeaturePlan};
 
-pub(crate) use description::{Description, FieldSource, Part, StoredRows};
+pub(crate) use description::{Aggregation, CurrentInput, Description, FieldSource, Part, StoredRows};
 pub use executor::{Engine, Executor, StoreEngine, choose};
 pub use increment::increment;
 pub(crate) use native::native_plan;

@@ -10,6 +10,14 @@ use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use datafusion_metaxy::config::{Config, Environment, StoreConfig};
 use datafusion_metaxy::model::{FeatureGraph, FeatureKey, FieldKey};
 use datafusion_metaxy::session::{MetaxySession, SessionOptions};
+#[cfg(feature = "postgres")]
+use datafusion_metaxy::{
+    config::{Secret, StoreKind},
+    hash::{HashAlgorithm, HashSettings},
+    store::{Append, DeltaStore, MetadataStore, PostgresStore, WriteTime},
+};
+#[cfg(feature = "postgres")]
+use futures::StreamExt;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
@@ -25,12 +33,12 @@ macro_rules! cases {
         $(mod $name {
             #[test]
             fn read() {
-                crate::support::run(async { super::read(super::Case::open(stringify!($name)).await).await });
+                crate::support::run(async { super::read(&super::Case::open(stringify!($name)).await).await });
             }
 
             #[test]
             fn resolve() {
-                crate::support::run(async { super::resolve(super::Case::open(stringify!($name)).await).await });
+                crate::support::run(async { super::resolve(&super::Case::open(stringify!($name)).await).await });
             }
 
             #[test]
@@ -41,6 +49,13 @@ macro_rules! cases {
             #[test]
             fn versions() {
                 crate::support::run(super::versions(stringify!($name)));
+            }
+
+            #[cfg(feature = "postgres")]
+            #[test]
+            #[ignore = "needs METAXY_TEST_POSTGRES: .ci/run sets it"]
+            fn in_postgres() {
+                crate::support::run(super::in_postgres(stringify!($name)));
             }
 
             #[test]
@@ -159,7 +174,7 @@ async fn parquet(path: &Path) -> Vec<Value> {
     support::rows(frame).await.unwrap()
 }
 
-pub async fn read(case: Case) {
+pub async fn read(case: &Case) {
     for entry in case.entries("read") {
         let columns: Vec<String> =
             names(&entry["columns"]).iter().map(|name| format!("\"{name}\"")).collect();
@@ -171,7 +186,51 @@ pub async fn read(case: Case) {
     }
 }
 
-pub async fn resolve(case: Case) {
+/// The case's tables and definitions in PostgreSQL, with each executor.
+#[cfg(feature = "postgres")]
+async fn in_postgres(name: &str) {
+    let mut case = Case::open(name).await;
+    let mut config = Config::load(None, case.path(), &Environment::default()).unwrap();
+    config.stores["dev"].root_path = Some(case.path().join("store").display().to_string());
+    let mut copy = StoreConfig::new("copy", StoreKind::Postgres);
+    copy.hash_algorithm = config.stores["dev"].hash_algorithm.clone();
+    copy.database.connection_string = Some(Secret::new(support::postgres()));
+    copy.database.schema = Some(case.path().file_name().unwrap().display().to_string());
+    copy.database.auto_create_tables = true;
+    config.stores.insert("copy".to_owned(), copy);
+    case.session = MetaxySession::open(config.clone(), SessionOptions::default()).await.unwrap();
+    query(&case.session, "CALL copy.system.copy(from_store => 'dev')").await;
+    copy_definitions(&config).await;
+    config.store = "copy".to_owned();
+    case.session = MetaxySession::open(config, SessionOptions::default()).await.unwrap();
+    read(&case).await;
+    for engine in ["auto", "native", "memory"] {
+        query(&case.session, &format!("SET metaxy.engine = '{engine}'")).await;
+        resolve(&case).await;
+    }
+}
+
+/// A copy leaves out the record of definitions: in another store they are pushed.
+#[cfg(feature = "postgres")]
+async fn copy_definitions(config: &Config) {
+    let key = FeatureKey::parse("metaxy-system/feature_versions").unwrap();
+    let recorded = DeltaStore::try_new(&config.stores["dev"]).unwrap().open(&key).await.unwrap().unwrap();
+    let frame = SessionContext::new().read_table(recorded.provider).unwrap();
+    let frame = frame.drop_columns(&["__metaxy_row_order"]).unwrap();
+    let rows = frame.collect().await.unwrap();
+    let append = Append {
+        schema: rows[0].schema(),
+        rows: futures::stream::iter(rows.into_iter().map(Ok)).boxed(),
+        settings: HashSettings::new(HashAlgorithm::XxHash32, 8).unwrap(),
+        id_columns: Vec::new(),
+        write_key: None,
+        time: WriteTime::Kept,
+        only_at: None,
+    };
+    PostgresStore::try_new(&config.stores["copy"]).unwrap().append(&key, append).await.unwrap();
+}
+
+pub async fn resolve(case: &Case) {
     for entry in case.entries("resolve") {
         let feature = text(&entry["feature"]);
         let sql = match entry["samples"].as_str() {

@@ -1,7 +1,8 @@
 //! Tests that need more than SQL files can say: golden cases, races, files on disk, the program, embedding, Python.
 //!
 //! Each test works in a temporary folder of its own. Tests that need the Python package are ignored by default;
-//! `METAXY_TEST_PYTHON=… cargo test --test integration -- --ignored python` runs them.
+//! `METAXY_TEST_PYTHON=… cargo test --test integration -- --ignored python` runs them. So are those that need PostgreSQL:
+//! `METAXY_TEST_POSTGRES="$(tests/postgres/start.sh)" cargo test --test integration -- --ignored postgres`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -38,6 +39,14 @@ mod own_store;
 mod parquet;
 mod parquet_foreign;
 mod pending;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_bytes;
+#[cfg(feature = "postgres")]
+mod postgres_faults;
+#[cfg(feature = "postgres")]
+mod postgres_push;
 mod projects;
 mod property;
 mod push_updates;

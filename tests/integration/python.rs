@@ -54,6 +54,29 @@ impl RoundTrip {
         project
     }
 
+    /// The same over a schema of its own in PostgreSQL.
+    #[cfg(feature = "postgres")]
+    pub async fn create_in_postgres() -> Self {
+        let project = Self { folder: tempfile::tempdir().unwrap() };
+        // Python doesn't quote the name.
+        let folder = project.path().file_name().unwrap().display().to_string();
+        let schema = format!("python{}", folder.replace('.', "_").to_lowercase());
+        let url = support::postgres();
+        let created = format!("CREATE SCHEMA \"{schema}\"");
+        crate::postgres::server().await.batch_execute(&created).await.unwrap();
+        let config =
+            std::fs::read_to_string(repository("tests/python/round_trip_project/metaxy.toml")).unwrap();
+        let (top, _) = config.split_once("[stores.dev]").unwrap();
+        let config = format!(
+            "auto_create_tables = true\n{top}[stores.dev]\n\
+             type = \"metaxy.ext.postgresql.PostgreSQLMetadataStore\"\n\n[stores.dev.config]\n\
+             connection_string = \"{url}?schema={schema}\"\nhash_algorithm = \"xxhash64\"\n"
+        );
+        std::fs::write(project.path().join("metaxy.toml"), config).unwrap();
+        project.python("create", &[]);
+        project
+    }
+
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -163,40 +186,56 @@ impl RoundTrip {
 #[test]
 #[ignore = "needs METAXY_TEST_PYTHON: .ci/run sets it"]
 fn python_finds_our_work_done() {
-    run(async {
-        let project = RoundTrip::create();
-        for round in ["create", "touch"] {
-            if round == "touch" {
-                project.python("touch", &[]);
-            }
-            assert!(project.write_with_program().await > 0, "{round}");
-            project.compare_increments(&ALL).await;
-            project.compare_rows();
-            project.python_has_only_orphans_left();
-            project.we_have_nothing_left();
-            project.compare_rows();
-        }
-    });
+    run(async { ours_then_python(&RoundTrip::create()).await });
 }
 
 #[test]
 #[ignore = "needs METAXY_TEST_PYTHON: .ci/run sets it"]
 fn we_find_the_work_of_python_done() {
-    run(async {
-        let project = RoundTrip::create();
-        for round in ["create", "touch"] {
-            if round == "touch" {
-                project.python("touch", &[]);
-            }
-            // At first there are no chunks, on which the two that are left out depend.
-            let first: &[&str] = &["video/crop", "video/chunk", "video/subtitle", "video/public"];
-            let features = if round == "touch" { &ALL[..] } else { first };
-            assert!(project.compare_increments(features).await > 0, "{round}");
-            project.python("update", &[]);
-            project.we_have_nothing_left();
-            project.compare_rows();
+    run(async { python_then_ours(&RoundTrip::create()).await });
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+#[ignore = "needs METAXY_TEST_PYTHON and METAXY_TEST_POSTGRES: .ci/run sets them"]
+fn python_finds_our_work_done_in_postgres() {
+    run(async { ours_then_python(&RoundTrip::create_in_postgres().await).await });
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+#[ignore = "needs METAXY_TEST_PYTHON and METAXY_TEST_POSTGRES: .ci/run sets them"]
+fn we_find_the_work_of_python_done_in_postgres() {
+    run(async { python_then_ours(&RoundTrip::create_in_postgres().await).await });
+}
+
+async fn ours_then_python(project: &RoundTrip) {
+    for round in ["create", "touch"] {
+        if round == "touch" {
+            project.python("touch", &[]);
         }
-    });
+        assert!(project.write_with_program().await > 0, "{round}");
+        project.compare_increments(&ALL).await;
+        project.compare_rows();
+        project.python_has_only_orphans_left();
+        project.we_have_nothing_left();
+        project.compare_rows();
+    }
+}
+
+async fn python_then_ours(project: &RoundTrip) {
+    for round in ["create", "touch"] {
+        if round == "touch" {
+            project.python("touch", &[]);
+        }
+        // At first there are no chunks, on which the two that are left out depend.
+        let first: &[&str] = &["video/crop", "video/chunk", "video/subtitle", "video/public"];
+        let features = if round == "touch" { &ALL[..] } else { first };
+        assert!(project.compare_increments(features).await > 0, "{round}");
+        project.python("update", &[]);
+        project.we_have_nothing_left();
+        project.compare_rows();
+    }
 }
 
 /// Soft and hard deletes, what revives a sample, a copy and a rebase: both read the same rows after each.

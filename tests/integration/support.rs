@@ -113,13 +113,29 @@ impl Project {
 
     /// Writes another configuration over the same store and features.
     pub fn configure(&self, top: &str, store: &str) {
-        let (root, kind) = (self.path().join("store"), self.kind);
+        let kind = self.kind;
+        let place = if kind == "postgresql" {
+            format!("connection_string = {:?}\nschema = {:?}", postgres(), self.schema())
+        } else {
+            format!("root_path = {:?}", self.path().join("store"))
+        };
         let project = if top.contains("project =") { "" } else { "project = \"test\"\n" };
         let text = format!(
-            "store = \"dev\"\n{project}{top}\n\n[stores.dev]\ntype = {kind:?}\n[stores.dev.config]\nroot_path = {root:?}\n\
+            "store = \"dev\"\n{project}{top}\n\n[stores.dev]\ntype = {kind:?}\n[stores.dev.config]\n{place}\n\
              {store}\n\n[ext.datafusion]\nfeatures = [\"features*.toml\"]\n"
         );
         self.write("metaxy.toml", &text);
+    }
+
+    /// A project whose store is PostgreSQL, in a schema of its own.
+    pub fn postgres(features: &str) -> Self {
+        Self::of_kind("postgresql", features, "auto_create_tables = true", "")
+    }
+
+    /// The schema of the store's tables, if it is PostgreSQL.
+    pub fn schema(&self) -> String {
+        // No other test has a folder of this name.
+        self.path().file_name().unwrap().display().to_string()
     }
 
     /// The folder.
@@ -158,6 +174,12 @@ impl Project {
     pub fn cli(&self) -> Cli {
         Cli::new(self.path())
     }
+}
+
+/// The URL of the database for tests that need one.
+pub fn postgres() -> String {
+    std::env::var("METAXY_TEST_POSTGRES")
+        .expect("METAXY_TEST_POSTGRES is a database: tests/postgres/start.sh")
 }
 
 /// The store `dev` of a session.

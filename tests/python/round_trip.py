@@ -1,6 +1,7 @@
 """The Python package's half of the interoperability test: a project on disk and what Python makes of it.
 
-    round_trip.py create DIR                     a project with a store that has work left in every feature
+    round_trip.py create DIR                     a project with a store that has work left in every feature; a
+                                                 metaxy.toml that is there already stays
     round_trip.py touch DIR                      changes, adds and deletes root samples
     round_trip.py update DIR                     does all the work that is left, in Python
     round_trip.py resolve DIR FEATURE OUT        Python's increment as Parquet
@@ -100,7 +101,9 @@ def update_feature(store: mx.MetadataStore, feature: str) -> None:
 
 def create(directory: Path) -> None:
     project = Path(__file__).parent / "round_trip_project"
-    shutil.copytree(project, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    # A configuration that is there already names another store.
+    own = ["metaxy.toml"] if (directory / "metaxy.toml").exists() else []
+    shutil.copytree(project, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", *own))
     with open_project(directory).open("w") as store:
         mx.SystemTableStorage(store).push_graph_snapshot(project="round_trip")
         write_raw(store, *(raw(n) for n in range(1, 9)))

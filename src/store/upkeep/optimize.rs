@@ -153,7 +153,7 @@ impl Store {
         // A store without files has nothing to be written anew.
         let Some(snapshot) = self.backend.snapshot(&target.key).await? else { return Ok(report) };
         let parts = snapshot.parts()?;
-        if parts.is_empty() {
+        if parts.is_empty() && !snapshot.drops_rows_in_place() {
             return Ok(report);
         }
         // One partition: rows are numbered, and written, one after the other.
@@ -170,6 +170,13 @@ impl Store {
             }
             _ => Vec::new(),
         };
+        if parts.is_empty() {
+            report.rows_folded = gone.len() as u64;
+            if !gone.is_empty() && !options.dry_run {
+                snapshot.remove(&gone, None).await?;
+            }
+            return Ok(report);
+        }
         let runs = runs(&parts, &touched(&parts, &gone), options.file_size, options.full);
         for run in &runs {
             report.files_before += files(&parts, run) as u64;

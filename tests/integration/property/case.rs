@@ -1,6 +1,7 @@
 //! One case: features, their history, and the question that is asked at its end.
 
-use datafusion_metaxy::hash::HashSettings;
+use datafusion_metaxy::config::VersioningEngine;
+use datafusion_metaxy::hash::{HashAlgorithm, HashSettings};
 use datafusion_metaxy::model::FeatureSpec;
 
 use super::predicate::Predicate;
@@ -59,6 +60,8 @@ pub enum Place {
     Memory,
     Parquet,
     Delta,
+    /// A PostgreSQL server, which only one test has.
+    Database,
 }
 
 impl Step {
@@ -146,6 +149,26 @@ pub struct Case {
 }
 
 impl Case {
+    /// The case with its tables in a database, which knows no files and only some hashes.
+    pub fn in_database(mut self) -> Self {
+        self.place = Place::Database;
+        self.steps.retain(|step| !matches!(step, Step::Optimize { .. }));
+        if matches!(self.settings.algorithm, HashAlgorithm::XxHash32 | HashAlgorithm::XxHash64) {
+            self.settings = HashSettings { algorithm: HashAlgorithm::Md5, length: 8 };
+        } else if self.settings.algorithm == HashAlgorithm::WyHash {
+            self.settings = HashSettings { algorithm: HashAlgorithm::Sha256, length: 64 };
+        }
+        self
+    }
+
+    /// The executors, all of which have to give the model's answer.
+    pub fn executors(&self) -> [VersioningEngine; 2] {
+        // Not all that is asked can be answered by the database alone.
+        let first =
+            if self.place == Place::Database { VersioningEngine::Auto } else { VersioningEngine::Native };
+        [first, VersioningEngine::Memory]
+    }
+
     pub fn target(&self) -> usize {
         self.features.len() - 1
     }

@@ -9,9 +9,9 @@ use datafusion_metaxy::columns::{DATA_VERSION_BY_FIELD, INCREMENT, PROVENANCE, P
 use datafusion_metaxy::config::VersioningEngine;
 
 use super::blueprint::PredicateChoice;
-use super::case::{Case, Further, Question};
+use super::case::{Case, Further, Place, Question};
 use super::model::{self, Answer};
-use super::product::{EXECUTORS, Sessions, collect};
+use super::product::{Sessions, collect};
 use super::specs::predicate;
 use super::value::{Row, Type, Value, cell, cells, table};
 use super::world::World;
@@ -25,6 +25,8 @@ pub struct Outcome {
     pub classes: BTreeMap<String, usize>,
     /// Whether writing what was due was seen to settle it.
     pub settled: bool,
+    /// Whether the database answered the question.
+    pub pushed: bool,
 }
 
 /// A failure, for people.
@@ -84,7 +86,7 @@ async fn ask(world: &mut World<'_>) -> Result<Outcome, Failure> {
     let case = world.case;
     let expected = model::answer(case, &world.tables, case.target(), &case.question);
     let mut types: Option<Types> = None;
-    for executor in EXECUTORS {
+    for executor in case.executors() {
         match (&expected, increment(world, &case.question, executor).await) {
             (Err(_), Err(_)) => {}
             (Err(refusal), Ok((answer, _))) => {
@@ -104,8 +106,9 @@ async fn ask(world: &mut World<'_>) -> Result<Outcome, Failure> {
         }
     }
     let Ok(expected) = expected else { return Ok(Outcome { refused: true, ..Outcome::default() }) };
+    let pushed = case.place == Place::Database && world.product.is_pushed(&case.question).await;
     let mut said: Option<Answer> = None;
-    for executor in EXECUTORS {
+    for executor in case.executors() {
         match case.further {
             Further::Nothing => {}
             Further::Counts => counts(world, executor, &expected).await?,
@@ -125,7 +128,7 @@ async fn ask(world: &mut World<'_>) -> Result<Outcome, Failure> {
         *classes.entry(cell(row, INCREMENT).as_text().unwrap_or_default().to_owned()).or_default() += 1;
     }
     let settled = case.settle && settle(world).await?;
-    Ok(Outcome { refused: false, classes, settled })
+    Ok(Outcome { refused: false, classes, settled, pushed })
 }
 
 /// The columns of an answer in their order.
@@ -326,7 +329,7 @@ async fn settle(world: &mut World<'_>) -> Result<bool, Failure> {
     let columns = case.features[target].columns.clone();
     let written = world.write(target, &columns, rows, false).await;
     written.map_err(|error| format!("what was due can't be written: {error}"))?;
-    for executor in EXECUTORS {
+    for executor in case.executors() {
         let (answer, _) = increment(world, &question, executor).await?;
         let expected = model::answer(case, &world.tables, target, &question)?;
         same(&format!("{executor:?}: the increment after all was written"), &expected, &answer)?;

@@ -29,6 +29,9 @@ use check::{Outcome, check};
 use product::Sessions;
 
 const CASES: u64 = 1_000;
+/// A database takes longer to make its tables.
+#[cfg(feature = "postgres")]
+const DATABASE_CASES: u64 = 300;
 
 /// Debug builds plan on deep stacks.
 const STACK: usize = 64 << 20;
@@ -46,7 +49,27 @@ fn setting(name: &str) -> Option<u64> {
 
 #[test]
 fn executors_agree_with_the_model() {
-    let cases = setting("METAXY_PROPERTY_CASES").unwrap_or(CASES);
+    let (outcomes, cases) = outcomes(CASES, false);
+    check_mixture(&outcomes, cases);
+}
+
+/// With the tables in PostgreSQL, which computes what it can; `METAXY_TEST_POSTGRES` holds the URL of a database.
+#[cfg(feature = "postgres")]
+#[test]
+#[ignore = "needs a PostgreSQL server: METAXY_TEST_POSTGRES"]
+fn the_database_agrees_with_the_model() {
+    let schema = crate::postgres_push::fresh_schema(product::SCHEMA);
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(schema);
+    let (outcomes, cases) = outcomes(DATABASE_CASES, true);
+    check_mixture(&outcomes, cases);
+    let pushed = outcomes.iter().filter(|outcome| outcome.pushed).count();
+    println!("the database computed {pushed}");
+    assert!(cases < 100 || pushed * 3 > outcomes.len(), "the database computed only {pushed} of {cases}");
+}
+
+/// Runs cases, as many as the environment or else `cases` says; what became of them.
+fn outcomes(cases: u64, in_database: bool) -> (Vec<Outcome>, u64) {
+    let cases = setting("METAXY_PROPERTY_CASES").unwrap_or(cases);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let seed = setting("METAXY_PROPERTY_SEED").unwrap_or_else(|| u64::from(now.subsec_nanos()) * 1_000_000);
     println!("{cases} cases from METAXY_PROPERTY_SEED={seed} on");
@@ -59,12 +82,15 @@ fn executors_agree_with_the_model() {
             let work = || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 let sessions = Sessions::new();
+                if in_database {
+                    pool::without_nul();
+                }
                 while failure.lock().unwrap().is_none() {
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     if n >= cases {
                         break;
                     }
-                    match run(seed.wrapping_add(n), &runtime, &sessions) {
+                    match run(seed.wrapping_add(n), &runtime, &sessions, in_database) {
                         Ok(outcome) => outcomes.lock().unwrap().push(outcome),
                         Err(text) => *failure.lock().unwrap() = Some(text),
                     }
@@ -76,7 +102,11 @@ fn executors_agree_with_the_model() {
     if let Some(failure) = failure.into_inner().unwrap() {
         panic!("{failure}");
     }
-    let outcomes = outcomes.into_inner().unwrap();
+    (outcomes.into_inner().unwrap(), cases)
+}
+
+/// Whether the cases were of all kinds.
+fn check_mixture(outcomes: &[Outcome], cases: u64) {
     let count = |what: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| what(outcome)).count();
     let (refused, settled) = (count(|outcome| outcome.refused), count(|outcome| outcome.settled));
     let mut classes: BTreeMap<&str, usize> = BTreeMap::new();
@@ -90,7 +120,12 @@ fn executors_agree_with_the_model() {
 }
 
 /// One case, shrunk if it fails; the failure as a text for people.
-fn run(seed: u64, runtime: &tokio::runtime::Runtime, sessions: &Sessions) -> Result<Outcome, String> {
+fn run(
+    seed: u64,
+    runtime: &tokio::runtime::Runtime,
+    sessions: &Sessions,
+    in_database: bool,
+) -> Result<Outcome, String> {
     let config = Config {
         cases: 1,
         rng_seed: RngSeed::Fixed(seed),
@@ -102,7 +137,9 @@ fn run(seed: u64, runtime: &tokio::runtime::Runtime, sessions: &Sessions) -> Res
     };
     let outcome = Mutex::new(Outcome::default());
     let tested = TestRunner::new(config).run(&blueprints(), |blueprint| {
-        match runtime.block_on(check(&build::case(&blueprint), sessions)) {
+        let case = build::case(&blueprint);
+        let case = if in_database { case.in_database() } else { case };
+        match runtime.block_on(check(&case, sessions)) {
             Ok(found) => *outcome.lock().unwrap() = found,
             Err(failure) => return Err(TestCaseError::fail(failure)),
         }

@@ -1,5 +1,7 @@
 //! The values that cases are made of: few, so that they meet, and awkward.
 
+use std::cell::Cell;
+
 use super::value::{Type, Value, Versions};
 
 const TEXTS: [&str; 12] =
@@ -13,10 +15,24 @@ fn pick<T: Copy>(values: &[T], choice: u8) -> T {
     values[usize::from(choice) % values.len()]
 }
 
+thread_local! {
+    static NUL: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Makes no text of this thread have the character NUL, which databases have none of.
+pub fn without_nul() {
+    NUL.set(false);
+}
+
+fn text(choice: u8) -> String {
+    let text = pick(&TEXTS, choice);
+    if NUL.get() { text.to_owned() } else { text.replace('\0', " ") }
+}
+
 /// A value of an id: never NULL. Numbers fit 32 bits, so that both widths of column can hold them.
 pub fn id(column_type: Type, choice: u8) -> Value {
     match column_type {
-        Type::Text => Value::text(pick(&TEXTS, choice)),
+        Type::Text => Value::text(text(choice)),
         Type::Int32 | Type::Int64 => Value::Int(pick(&NUMBERS, choice)),
     }
 }

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+#[cfg(feature = "postgres")]
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::physical_plan::displayable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_metaxy::columns::{
     DATA_VERSION, DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, PROVENANCE, PROVENANCE_BY_FIELD,
@@ -34,6 +37,12 @@ pub const EXECUTORS: [VersioningEngine; 2] = [VersioningEngine::Native, Versioni
 pub fn on(executor: VersioningEngine, options: IncrementOptions) -> IncrementOptions {
     IncrementOptions { engine: executor.into(), ..options }
 }
+
+/// Where a database has the tables of all cases, and how many stores were opened there.
+#[cfg(feature = "postgres")]
+pub const SCHEMA: &str = "push_property";
+#[cfg(feature = "postgres")]
+static STORES: AtomicU64 = AtomicU64::new(0);
 
 /// Sessions to ask in, shared by all cases: one that keeps everything together, one that cuts everything up, and one
 /// with a memory limit, where native plans have other operators.
@@ -71,7 +80,8 @@ pub struct Product<'a> {
 
 impl<'a> Product<'a> {
     pub fn new(case: &'a Case, sessions: &'a Sessions) -> Self {
-        let folder = (case.place != Place::Memory).then(|| tempfile::tempdir().unwrap());
+        let folder =
+            matches!(case.place, Place::Parquet | Place::Delta).then(|| tempfile::tempdir().unwrap());
         let config = |kind| {
             let root_path = folder.as_ref().map(|folder| folder.path().display().to_string());
             StoreConfig { root_path, ..StoreConfig::new("dev", kind) }
@@ -80,6 +90,18 @@ impl<'a> Product<'a> {
             Place::Memory => Arc::new(MemoryStore::new()),
             Place::Parquet => Arc::new(ParquetStore::try_new(&config(StoreKind::Parquet)).unwrap()),
             Place::Delta => Arc::new(DeltaStore::try_new(&config(StoreKind::Delta)).unwrap()),
+            #[cfg(not(feature = "postgres"))]
+            Place::Database => panic!("this build has no PostgreSQL"),
+            #[cfg(feature = "postgres")]
+            Place::Database => {
+                let mut config = config(StoreKind::Postgres);
+                config.database.connection_string =
+                    Some(datafusion_metaxy::config::Secret::new(crate::postgres_push::url()));
+                config.database.schema = Some(SCHEMA.to_owned());
+                config.database.auto_create_tables = true;
+                config.database.table_prefix = format!("c{}_", STORES.fetch_add(1, Ordering::Relaxed));
+                Arc::new(datafusion_metaxy::store::PostgresStore::try_new(&config).unwrap())
+            }
         };
         let declare = |f: &Feature| FeatureDefinition::declared(f.spec.clone(), "default", Origin::Session);
         let definitions = case.features.iter().map(declare).collect();
@@ -162,6 +184,13 @@ impl<'a> Product<'a> {
         let options = on(executor, self.options(question)?);
         let target = self.case.features[self.case.target()].key();
         self.store.resolve_update(self.context, &target, &options).await
+    }
+
+    /// Whether the database computes the increment that a question asks for.
+    pub async fn is_pushed(&self, question: &Question) -> bool {
+        let Ok(frame) = self.increment(question, VersioningEngine::Auto).await else { return false };
+        let Ok(plan) = frame.create_physical_plan().await else { return false };
+        displayable(plan.as_ref()).indent(false).to_string().contains("PostgresExec")
     }
 
     pub async fn progress(&self, question: &Question, executor: VersioningEngine) -> Result<Option<f64>> {

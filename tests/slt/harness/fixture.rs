@@ -5,6 +5,11 @@ use datafusion_metaxy::error::{MetaxyError, Result};
 use datafusion_metaxy::session::{MetaxySession, SessionOptions};
 use tempfile::TempDir;
 
+/// The URL of the database for trials over PostgreSQL.
+pub fn postgres() -> Option<String> {
+    std::env::var("METAXY_TEST_POSTGRES").ok().filter(|url| !url.is_empty())
+}
+
 /// The folder of the test files.
 pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/slt");
 
@@ -56,12 +61,25 @@ impl Fixture {
     }
 
     fn config(&self, features: &str) -> String {
-        let (store, executor, folder) = (self.store, self.executor, self.folder.path().display());
+        let (store, folder) = (self.store, self.folder.path().display());
+        // A database can't compute over the rows of a fallback store, which would be an error if it were asked for.
+        let executor = match (store, self.executor) {
+            ("postgresql", "native") => "auto",
+            (_, executor) => executor,
+        };
         let place = |name: &str| match (store, &self.bucket) {
             (_, Some((root, options))) => {
                 format!("root_path = \"{root}/{name}\", storage_options = {options}, ")
             }
             ("memory", None) => String::new(),
+            ("postgresql", None) => {
+                // The folder's name is this trial's alone.
+                let trial = self.folder.path().file_name().unwrap_or_default().display();
+                let url = postgres().unwrap_or_default();
+                format!(
+                    "connection_string = \"{url}\", schema = \"{trial} {name}\", auto_create_tables = true, "
+                )
+            }
             _ => format!("root_path = \"{folder}/{name}\", "),
         };
         let (main, other) = (place("main"), place("other"));

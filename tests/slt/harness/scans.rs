@@ -28,9 +28,26 @@ fn scan(plan: &Arc<dyn ExecutionPlan>) -> Vec<String> {
     let conditions = part(" predicate=", ", pruning_predicate=").unwrap_or_default();
     // The feature version is a condition of every read of current rows.
     let ours = |condition: &&str| !condition.is_empty() && !condition.contains("metaxy_feature_version");
-    let mut conditions: Vec<&str> = conditions.split(" AND ").filter(ours).collect();
+    let mut conditions: Vec<String> = conditions.split(" AND ").filter(ours).map(plain).collect();
     conditions.dedup();
     let ending = [".delta/", ".parquet/"].into_iter().find(|ending| text.contains(ending));
-    let table = ending.and_then(|ending| part("/main/", ending)).unwrap_or_else(|| "memory".to_owned());
+    let table = ending.and_then(|ending| part("/main/", ending));
+    let table = table.or_else(|| Some(part("PostgresScanExec: table=", ",")?.replace("__", "/")));
+    let table = table.unwrap_or_else(|| "memory".to_owned());
     vec![table, columns.join(","), if conditions.is_empty() { "-".into() } else { conditions.join(" AND ") }]
+}
+
+/// A condition as all stores could write it: without the place of a column, or SQL's quotes.
+fn plain(condition: &str) -> String {
+    let condition = condition.replace(" COLLATE \"C\"", "");
+    let mut plain = String::new();
+    let mut letters = condition.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '@' => while letters.next_if(char::is_ascii_digit).is_some() {},
+            '(' | ')' | '"' | '\'' => {}
+            other => plain.push(other),
+        }
+    }
+    plain
 }

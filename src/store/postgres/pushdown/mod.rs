@@ -1,0 +1,80 @@
+//! A whole increment as one statement of PostgreSQL, so that nothing but the answer leaves the database.
+//!
+//! The statement is put together from the description of the increment and the plans of its inputs, from the inside
+//! out: the latest live rows of each table ([`rows`]), what the plan above a scan makes of them ([`input`]), groups and
+//! joins ([`expected`]), hashes ([`versions`]), the stored side ([`stored`]), and the comparison ([`statement`]).
+//! Conditions and expressions are translated where their SQL means exactly what they mean to DataFusion ([`expr`]);
+//! anything else is a reason for not computing in the database, which EXPLAIN shows.
+
+mod exec;
+mod expected;
+mod expr;
+mod function;
+mod input;
+mod literal;
+mod rows;
+mod sql;
+mod statement;
+mod stored;
+mod versions;
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use datafusion::physical_plan::ExecutionPlan;
+
+use super::database::Database;
+use super::names::identifier;
+use super::table::PostgresTable;
+use super::types::PostgresType;
+use crate::columns::ROW_ORDER;
+use crate::store::pushed::{Asked, PushDown};
+use exec::PostgresExec;
+use rows::{Source, SourceColumn};
+
+/// What can't be put into SQL, in words that EXPLAIN shows.
+type Sql<T> = Result<T, String>;
+
+/// The plan that computes an increment in `database`, or why it can't be computed there.
+pub(super) fn push_down(database: &Arc<Database>, asked: &Asked<'_>) -> PushDown {
+    match statement::statement(asked, &|provider| relation(database, provider)) {
+        Ok(statement) => {
+            let plan = PostgresExec::new(Arc::clone(database), statement, SchemaRef::clone(asked.schema));
+            PushDown::Plan(Arc::new(plan) as Arc<dyn ExecutionPlan>)
+        }
+        Err(reason) => PushDown::Unable(reason),
+    }
+}
+
+/// The table of the database that a provider reads.
+fn relation(database: &Arc<Database>, provider: &Arc<dyn TableProvider>) -> Sql<Source> {
+    let Some(table) = provider.downcast_ref::<PostgresTable>() else {
+        return Err("one of its tables is not in PostgreSQL".to_owned());
+    };
+    let relation = table.relation();
+    if !Arc::ptr_eq(&relation.database, database) {
+        return Err(format!("table {} is in another database", relation.table));
+    }
+    let columns = relation.columns.iter().map(|column| SourceColumn {
+        name: column.name.clone(),
+        quoted: identifier(&column.name),
+        data_type: column.data_type.clone(),
+        stored_as: match column.postgres {
+            PostgresType::Bool => "boolean",
+            PostgresType::Int2 => "smallint",
+            PostgresType::Int4 => "integer",
+            PostgresType::Int8 => "bigint",
+            PostgresType::Float4 => "real",
+            PostgresType::Float8 => "double precision",
+            PostgresType::Text => "text",
+            PostgresType::Bytea => "bytea",
+            PostgresType::Date => "date",
+            PostgresType::Timestamp => "timestamp",
+            PostgresType::TimestampTz => "timestamptz",
+            PostgresType::Jsonb => "jsonb",
+            _ => "",
+        },
+    });
+    Ok(Source { name: relation.qualified(), order: relation.selected(ROW_ORDER), columns: columns.collect() })
+}
