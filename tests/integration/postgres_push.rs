@@ -194,7 +194,7 @@ key = "joined"
 id_columns = ["id", "part"]
 fields = [{ key = "one" }, { key = "two", code_version = "it's \\ \"2\" %s $1 ü" }]
 deps = [
-  { feature = "raw", filters = ["size > 1"], rename = { size = "bytes" } },
+  { feature = "raw", filters = ["bytes > 1"], rename = { size = "bytes" } },
   { feature = "extra", optional = true, select = [] },
   { feature = "third", rename = { key = "id", note = "remark" } },
 ]
