@@ -37,7 +37,7 @@ async fn case(name: &str) -> Case {
 fn all_golden_cases_read_the_same_from_a_bucket() {
     run(async {
         for name in CASES {
-            read(case(name).await).await;
+            read(&case(name).await).await;
         }
     });
 }
@@ -47,7 +47,7 @@ fn all_golden_cases_read_the_same_from_a_bucket() {
 fn all_golden_cases_resolve_the_same_from_a_bucket() {
     run(async {
         for name in CASES {
-            resolve(case(name).await).await;
+            resolve(&case(name).await).await;
         }
     });
 }
