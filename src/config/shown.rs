@@ -111,8 +111,9 @@ fn understood(node: &Node, path: &[&str]) -> Json {
 fn is_hidden(path: &[&str]) -> bool {
     match path {
         ["stores", _, "config", key] => {
-            let plain = !matches!(*key, "storage_options" | "delta_write_options");
-            !(plain && names_below("stores.NAME.config").contains(key))
+            let plain = !matches!(*key, "storage_options" | "delta_write_options" | "connection_params");
+            // A connection string need not be a URL: `host=db password=…`.
+            !(plain && !is_secret_key(key) && names_below("stores.NAME.config").contains(key))
         }
         ["ext", plugin, key] if *plugin != "datafusion" => *key != "enable",
         [.., key] => is_secret_key(key) && !is_option(path),
@@ -176,6 +177,8 @@ mod tests {
              storage_options = {{ PLAIN = \"{secret}\", OTHER = \"${{PASSWORD}}\" }}\n\
              [stores.db]\ntype = \"metaxy.ext.duckdb.DuckDBMetadataStore\"\n[stores.db.config]\n\
              database = \"{secret}\"\nextensions = [{{ token = \"{secret}\" }}]\n\
+             [stores.pg]\ntype = \"postgresql\"\n[stores.pg.config]\n\
+             connection_string = \"host=db password={secret}\"\nconnection_params = {{ user = \"{secret}\" }}\n\
              [ext.sqlmodel]\nenable = true\nurl = \"x{secret}\"\n"
         );
         let found = settings(&text, &[("PASSWORD", secret)]);

@@ -133,7 +133,7 @@ fn start(
 
 #[cfg(test)]
 mod tests {
-    use datafusion::prelude::SessionConfig;
+    use datafusion::prelude::{ParquetReadOptions, SessionConfig};
     use futures::TryStreamExt;
 
     use super::*;
@@ -147,7 +147,11 @@ mod tests {
     #[tokio::test]
     async fn a_query_is_watched_from_its_start_to_its_last_row() {
         let (context, progress) = session();
-        context.sql("CREATE TABLE t AS SELECT value FROM generate_series(1, 100)").await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.parquet").display().to_string();
+        let write = format!("COPY (SELECT value FROM generate_series(1, 100)) TO '{file}'");
+        context.sql(&write).await.unwrap().collect().await.unwrap();
+        context.register_parquet("t", &file, ParquetReadOptions::default()).await.unwrap();
         assert_eq!(progress.now(), None);
         let frame = context.sql("SELECT * FROM t").await.unwrap();
         let mut rows = watched("reading".into(), frame).await.unwrap();
