@@ -204,7 +204,8 @@ async fn in_postgres(name: &str) {
     config.store = "copy".to_owned();
     case.session = MetaxySession::open(config, SessionOptions::default()).await.unwrap();
     read(&case).await;
-    for engine in ["auto", "native", "memory"] {
+    // A database computes nothing over samples of the session, so that native would be an error.
+    for engine in ["auto", "memory"] {
         query(&case.session, &format!("SET metaxy.engine = '{engine}'")).await;
         resolve(&case).await;
     }

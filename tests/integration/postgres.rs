@@ -125,7 +125,7 @@ fn values_of_all_types_come_back_as_they_were() {
             MAP {'k': 1} AS q, make_array(named_struct('t', DATE '2020-02-02')) AS r, CAST(NULL AS BIGINT) AS s,";
         let session = project.session().await;
         let names = "a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s";
-        let given = format!("SELECT {} 0 AS z", columns);
+        let given = format!("SELECT {columns} 0 AS z");
         let expected = query(&session, &format!("SELECT {names} FROM ({given})")).await;
         query(&session, &sample("'v1'", columns)).await;
         // Before and after the table is opened anew.

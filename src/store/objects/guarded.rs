@@ -117,7 +117,7 @@ impl Guarded {
                 }
                 // Nothing is there: the put is lost, or still under way, or another one was and has failed.
                 Ok(None) if tried < TRIES => {}
-                Ok(None) | Err(_) => return Err(uncertain(&self.place, self.clear(error))),
+                Ok(None) | Err(_) => return Err(uncertain(&self.place, &self.clear(error))),
             }
             tokio::time::sleep(pause).await;
             pause *= 4;

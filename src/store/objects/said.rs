@@ -68,8 +68,8 @@ pub(super) fn clear(place: &Place, error: object_store::Error) -> object_store::
 }
 
 /// An error after which it is not known whether a write has got through.
-pub(super) fn uncertain(place: &Place, error: object_store::Error) -> object_store::Error {
-    let reason = said(&error).unwrap_or_else(|| one_line(&error.to_string()));
+pub(super) fn uncertain(place: &Place, error: &object_store::Error) -> object_store::Error {
+    let reason = said(error).unwrap_or_else(|| one_line(&error.to_string()));
     let reason = format!("{reason}; a write may have got through all the same: look before you write again");
     let message = Said { store: place.store.clone(), reason };
     object_store::Error::Generic { store: place.provider.name(), source: Box::new(message) }

@@ -68,6 +68,7 @@ fn the_database_agrees_with_the_model() {
 }
 
 /// Runs cases, as many as the environment or else `cases` says; what became of them.
+#[expect(clippy::print_stdout, reason = "a test that fails shows what it has printed")]
 fn outcomes(cases: u64, in_database: bool) -> (Vec<Outcome>, u64) {
     let cases = setting("METAXY_PROPERTY_CASES").unwrap_or(cases);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -106,6 +107,7 @@ fn outcomes(cases: u64, in_database: bool) -> (Vec<Outcome>, u64) {
 }
 
 /// Whether the cases were of all kinds.
+#[expect(clippy::print_stdout, reason = "a test that fails shows what it has printed")]
 fn check_mixture(outcomes: &[Outcome], cases: u64) {
     let count = |what: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| what(outcome)).count();
     let (refused, settled) = (count(|outcome| outcome.refused), count(|outcome| outcome.settled));
