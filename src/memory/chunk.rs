@@ -13,6 +13,8 @@ use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::Result;
 
 use super::input::Input;
+use super::order::KeyColumn;
+use super::partition::Divided;
 use super::plan::{Layout, Plan, STORED_PROVENANCE};
 use super::provenance::Provenance;
 use super::rows::{Entry, Found, Row};
@@ -28,10 +30,16 @@ pub(super) struct Chunk {
     /// The rows' provenance as [`Keys::version`] has it: of stored rows, and of expected ones where it is known by now.
     versions: Vec<u64>,
     pub flags: Vec<BooleanArray>,
-    /// The rows' keys, until they are in entries that take their place.
+    /// The columns that make the key, until rows are divided by it.
+    key_columns: Vec<ArrayRef>,
+    /// The same if they have an order, and rows are to be merged.
+    pub key_column: Option<KeyColumn>,
+    /// The type of that column.
+    pub key_type: Option<DataType>,
+    /// The keys of rows that were divided by another thing.
     keys: Vec<u128>,
-    /// Rows in which a key column is NULL.
-    pub null_keys: Option<BooleanBuffer>,
+    /// Rows in which a key column is NULL; known once rows are divided.
+    null_keys: Option<BooleanBuffer>,
     /// What identifies a sample, where that is not the key and the latest rows are yet to be found.
     ids: Option<Vec<u128>>,
     pub times: Times,
@@ -76,8 +84,11 @@ impl Chunk {
             texts: layout.texts.iter().map(|&i| text(&columns[i])).collect::<Result<_>>()?,
             flags: layout.flags.iter().map(|&i| flag(&columns[i])).collect::<Result<_>>()?,
             versions: Vec::new(),
-            keys: keys.of(&key_columns)?,
-            null_keys: null_rows(&key_columns),
+            key_column: if plan.is_merged() { KeyColumn::of(&key_columns)? } else { None },
+            key_type: key_columns.first().map(|column| column.data_type().clone()),
+            key_columns,
+            keys: Vec::new(),
+            null_keys: None,
             ids: None,
             times: Times::All(i64::MIN),
             order: Order::None,
@@ -157,11 +168,31 @@ impl Chunk {
         Ok(())
     }
 
-    /// A row as it is first divided: by its id, if that is not the key, else by the key.
-    #[inline]
-    pub(super) fn entry(&self, row: Row) -> Entry {
-        let key = self.ids.as_ref().unwrap_or(&self.keys)[row.row()];
-        Entry { key, row, version: self.version(row.row()) }
+    /// Divides the rows: by their ids, if those are not the keys, else by the keys. `number` is the chunk's; `hides`
+    /// says whether a row that does not count may still hide an older one.
+    pub(super) fn divide(
+        &mut self,
+        number: usize,
+        hides: bool,
+        keys: &Keys,
+        into: &mut Divided,
+    ) -> Result<()> {
+        let columns = std::mem::take(&mut self.key_columns);
+        self.key_column = None;
+        self.null_keys = null_rows(&columns);
+        let own = keys.of(&columns)?;
+        let by = self.ids.as_ref().unwrap_or(&own);
+        for (row, &key) in by.iter().enumerate() {
+            if hides || self.counts(row) {
+                into.push(Entry { key, row: Row::new(number, row), version: self.version(row) });
+            }
+        }
+        // The entries have them now.
+        self.versions = Vec::new();
+        if self.ids.take().is_some() {
+            self.keys = own;
+        }
+        Ok(())
     }
 
     /// A row that was divided by its id, with its key.
@@ -170,17 +201,9 @@ impl Chunk {
         Entry { key: self.keys[found.row.row()], row: found.row, version: found.version }
     }
 
-    fn version(&self, row: usize) -> u64 {
+    #[inline]
+    pub(super) fn version(&self, row: usize) -> u64 {
         self.versions.get(row).copied().unwrap_or_default()
-    }
-
-    /// Frees what the entries of all rows have.
-    pub(super) fn forget_entries(&mut self) {
-        self.versions = Vec::new();
-        // Where rows were divided by id, their keys are still needed.
-        if self.ids.take().is_none() {
-            self.keys = Vec::new();
-        }
     }
 
     /// When the row was written, and what decides between rows of one time.
@@ -212,6 +235,7 @@ impl Chunk {
     pub(super) fn own_size(&self) -> usize {
         let numbers = |values: &Option<Vec<u128>>| values.as_ref().map_or(0, |v| v.len() * size_of::<u128>());
         self.keys.len() * size_of::<u128>()
+            + self.versions.len() * size_of::<u64>()
             + numbers(&self.groups)
             + if let Times::Each(times) = &self.times { times.len() * size_of::<i64>() } else { 0 }
             + self.sort_keys.as_ref().map_or(0, Rows::size)
@@ -267,7 +291,7 @@ impl Buffers {
     /// Bytes that these columns hold and that were not counted before.
     pub(super) fn count(&mut self, chunk: &Chunk) -> usize {
         let mut bytes = 0;
-        for column in &chunk.columns {
+        for column in chunk.columns.iter().chain(&chunk.key_columns) {
             bytes += self.array(&column.to_data());
         }
         for text in &chunk.texts {

@@ -1,5 +1,6 @@
 //! Reading all inputs at once, each partition in a task of its own, and dividing their rows over partitions.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::common::runtime::JoinSet;
@@ -12,10 +13,11 @@ use futures::StreamExt;
 use super::chunk::{Buffers, Chunk};
 use super::input::Input;
 use super::latest::latest_rows;
+use super::merge::Ordered;
+use super::order::{Runs, have_one_order};
 use super::partition::{Divided, PARTITIONS};
 use super::plan::Plan;
 use super::provenance::Provenance;
-use super::rows::Row;
 use crate::operators::Keys;
 
 /// Bytes that finding and comparing a row takes besides its columns: its place, its number, its rank.
@@ -37,8 +39,34 @@ struct Read {
     input: usize,
     partition: usize,
     chunks: Vec<Chunk>,
-    divided: Divided,
+    rows: Rows,
     reservation: MemoryReservation,
+}
+
+/// How the rows of a task are held.
+enum Rows {
+    InOrder(Runs),
+    Divided(Divided),
+}
+
+/// The rows of all inputs, task by task.
+pub(super) enum Gathered {
+    /// Each input in runs; `hides` says whether its rows hide older ones even if they do not count.
+    Ordered {
+        ordered: Ordered,
+        hides: Vec<bool>,
+    },
+    Divided(Vec<Vec<Divided>>),
+}
+
+impl Gathered {
+    /// In how many parts they can be compared.
+    pub(super) fn parts(&self) -> usize {
+        match self {
+            Self::Ordered { ordered, .. } => ordered.ranges(),
+            Self::Divided(_) => PARTITIONS,
+        }
+    }
 }
 
 /// Runs the scans to their end. The second result has the rows of each input, the keys of which are ids where those
@@ -47,7 +75,7 @@ pub(super) async fn collect(
     plan: &Arc<Plan>,
     inputs: &[Input],
     context: &Arc<TaskContext>,
-) -> Result<(Collected, Vec<Vec<Divided>>)> {
+) -> Result<(Collected, Gathered)> {
     let keys = Keys::new();
     let mut tasks: JoinSet<Result<Read>> = JoinSet::new();
     for (i, input) in inputs.iter().enumerate() {
@@ -57,8 +85,8 @@ pub(super) async fn collect(
             let reservation = MemoryConsumer::new(name).register(context.memory_pool());
             let (input, plan) = (input.clone(), Arc::clone(plan));
             tasks.spawn(async move {
-                let (chunks, divided) = read(rows, &input, &plan, i, keys, &reservation).await?;
-                Ok(Read { input: i, partition, chunks, divided, reservation })
+                let (chunks, rows) = read(rows, &input, &plan, i, keys, &reservation).await?;
+                Ok(Read { input: i, partition, chunks, rows, reservation })
             });
         }
     }
@@ -76,16 +104,51 @@ pub(super) async fn collect(
     // Chunks are numbered in the order of the scans, so that equal inputs give equal answers.
     read.sort_by_key(|read| (read.input, read.partition));
     let mut chunks: Vec<Vec<Chunk>> = inputs.iter().map(|_| Vec::new()).collect();
-    let mut divided: Vec<Vec<Divided>> = inputs.iter().map(|_| Vec::new()).collect();
+    let mut rows: Vec<Vec<(Rows, Range<usize>)>> = inputs.iter().map(|_| Vec::new()).collect();
     let mut reservations = Vec::new();
     for read in read {
-        let mut part = read.divided;
-        part.first = chunks[read.input].len();
-        divided[read.input].push(part);
+        let first = chunks[read.input].len();
         chunks[read.input].extend(read.chunks);
+        rows[read.input].push((read.rows, first..chunks[read.input].len()));
         reservations.push(read.reservation);
     }
-    Ok((Collected { chunks, keys, _reservations: reservations }, divided))
+    let hides: Vec<bool> = inputs.iter().map(|input| input.latest.is_some()).collect();
+    let all_in_order = rows.iter().flatten().all(|(rows, _)| matches!(rows, Rows::InOrder(_)));
+    let gathered = if all_in_order && have_one_order(&chunks) {
+        let runs = rows.into_iter().map(|tasks| tasks.into_iter().filter_map(in_order).collect()).collect();
+        Gathered::Ordered { ordered: Ordered::new(&chunks, runs), hides }
+    } else {
+        let mut divided = Vec::new();
+        for ((tasks, chunks), hides) in rows.into_iter().zip(&mut chunks).zip(hides) {
+            let tasks = tasks.into_iter().map(|(rows, range)| {
+                let first = range.start;
+                let mut rows = match rows {
+                    Rows::Divided(rows) => rows,
+                    Rows::InOrder(_) => divide(&mut chunks[range], hides, &keys)?,
+                };
+                rows.first = first;
+                Ok(rows)
+            });
+            divided.push(tasks.collect::<Result<_>>()?);
+        }
+        Gathered::Divided(divided)
+    };
+    Ok((Collected { chunks, keys, _reservations: reservations }, gathered))
+}
+
+fn in_order((rows, range): (Rows, Range<usize>)) -> Option<Runs> {
+    let Rows::InOrder(mut runs) = rows else { return None };
+    runs.shift(range.start);
+    Some(runs)
+}
+
+/// Divides the rows of chunks that were read in order.
+fn divide(chunks: &mut [Chunk], hides: bool, keys: &Keys) -> Result<Divided> {
+    let mut divided = Divided::new();
+    for (number, chunk) in chunks.iter_mut().enumerate() {
+        chunk.divide(number, hides, keys, &mut divided)?;
+    }
+    Ok(divided)
 }
 
 async fn read(
@@ -95,9 +158,12 @@ async fn read(
     number: usize,
     keys: Keys,
     reservation: &MemoryReservation,
-) -> Result<(Vec<Chunk>, Divided)> {
+) -> Result<(Vec<Chunk>, Rows)> {
     let mut chunks = Vec::new();
-    let mut divided = Divided::new();
+    let mut held =
+        if plan.is_merged() { Rows::InOrder(Runs::default()) } else { Rows::Divided(Divided::new()) };
+    // A row that does not count may still hide an older one.
+    let hides = input.latest.is_some();
     let mut buffers = Buffers::default();
     let mut provenance = Provenance::new(plan);
     while let Some(batch) = rows.next().await.transpose()? {
@@ -105,19 +171,18 @@ async fn read(
             continue;
         }
         let mut chunk = Chunk::try_new(&batch, input, plan, number, &keys, &mut provenance)?;
-        // A row that does not count may still hide an older one.
-        let hides = input.latest.is_some();
-        for row in 0..chunk.rows {
-            if hides || chunk.counts(row) {
-                let row_in_chunk = Row::new(chunks.len(), row);
-                divided.push(chunk.entry(row_in_chunk));
-            }
+        if let Rows::Divided(divided) = &mut held {
+            chunk.divide(chunks.len(), hides, &keys, divided)?;
         }
-        chunk.forget_entries();
         reservation.try_grow(buffers.count(&chunk) + chunk.own_size() + chunk.rows * ROW_SIZE)?;
         chunks.push(chunk);
+        if let Rows::InOrder(runs) = &mut held
+            && !runs.add(&chunks)
+        {
+            held = Rows::Divided(divide(&mut chunks, hides, &keys)?);
+        }
     }
-    Ok((chunks, divided))
+    Ok((chunks, held))
 }
 
 /// A task's result; a task that panicked is an error of the statement.
@@ -130,8 +195,9 @@ pub(super) async fn latest_by_key(
     collected: &Arc<Collected>,
     inputs: &[Input],
     plan: &Plan,
-    mut divided: Vec<Vec<Divided>>,
-) -> Result<Vec<Vec<Divided>>> {
+    gathered: Gathered,
+) -> Result<Gathered> {
+    let Gathered::Divided(mut divided) = gathered else { return Ok(gathered) };
     for (i, input) in inputs.iter().enumerate() {
         if input.latest.is_none() || plan.layouts[i].unique {
             continue;
@@ -159,5 +225,5 @@ pub(super) async fn latest_by_key(
         done.sort_by_key(|(partition, _)| *partition);
         divided[i] = done.into_iter().map(|(_, by_key)| by_key).collect();
     }
-    Ok(divided)
+    Ok(Gathered::Divided(divided))
 }

@@ -24,7 +24,6 @@ use futures::{StreamExt, TryStreamExt};
 use super::answer::{Answer, Answered};
 use super::collect::{collect, finished, latest_by_key};
 use super::input::Input;
-use super::partition::PARTITIONS;
 use super::plan::Plan;
 use super::resolve::resolve;
 use crate::update::Description;
@@ -113,26 +112,27 @@ async fn run(
     context: Arc<TaskContext>,
 ) -> Result<Arc<(Answer, MemoryReservation)>> {
     let cores = context.session_config().target_partitions().max(1);
-    let (collected, divided) = collect(&plan, &inputs, &context).await?;
+    let (collected, gathered) = collect(&plan, &inputs, &context).await?;
     let collected = Arc::new(collected);
-    let divided = Arc::new(latest_by_key(&collected, &inputs, &plan, divided).await?);
+    let gathered = Arc::new(latest_by_key(&collected, &inputs, &plan, gathered).await?);
+    let parts = gathered.parts();
     let next = Arc::new(AtomicUsize::new(0));
     let mut tasks: JoinSet<Result<Vec<(usize, Answered)>>> = JoinSet::new();
     let reservation = MemoryConsumer::new("IncrementExec[answer]").register(context.memory_pool());
     let reservation = Arc::new(reservation);
-    for _ in 0..cores.min(PARTITIONS) {
-        let (plan, collected, divided) = (Arc::clone(&plan), Arc::clone(&collected), Arc::clone(&divided));
+    for _ in 0..cores.min(parts) {
+        let (plan, collected, gathered) = (Arc::clone(&plan), Arc::clone(&collected), Arc::clone(&gathered));
         let (next, reservation) = (Arc::clone(&next), Arc::clone(&reservation));
         tasks.spawn(async move {
             let mut found = Vec::new();
             loop {
-                let partition = next.fetch_add(1, Ordering::Relaxed);
-                if partition >= PARTITIONS {
+                let part_number = next.fetch_add(1, Ordering::Relaxed);
+                if part_number >= parts {
                     return Ok(found);
                 }
-                let part = resolve(&plan, &collected, &divided, partition);
+                let part = resolve(&plan, &collected, &gathered, part_number);
                 reservation.try_grow(part.size())?;
-                found.push((partition, part));
+                found.push((part_number, part));
                 // A statement that is cancelled stops here.
                 tokio::task::yield_now().await;
             }
@@ -219,9 +219,10 @@ impl ExecutionPlan for InMemoryExec {
                 Ok(answer) => answer,
                 Err(error) => return instead(error, streaming, &feature, partition, context),
             };
-            let pieces = answer.0.pieces(batch_size).into_iter().enumerate();
-            let own: Vec<_> =
-                pieces.filter(|(i, _)| i % partitions == partition).map(|(_, piece)| piece).collect();
+            let pieces = answer.0.pieces(batch_size);
+            // Neighbours stay together: an answer that is in order is written in order.
+            let from = |partition: usize| pieces.len() * partition / partitions;
+            let own = pieces[from(partition)..from(partition + 1)].to_vec();
             let batches = futures::stream::iter(own).map(move |(part, rows)| {
                 let _timer = metrics.elapsed_compute().timer();
                 let batch = answer.0.batch(part, rows)?;

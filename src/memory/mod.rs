@@ -1,9 +1,10 @@
 //! The in-memory executor: an increment over Arrow columns, in one pass and on all cores.
 //!
-//! The inputs' rows are collected as they arrive from the scans (whose pushdown stays), each with a 128-bit key. Keys
-//! are divided over partitions; within one, a hash table numbers the keys, and arrays over these numbers hold each
-//! input's latest row. Expected rows are hashed and compared where they meet; only rows of the answer are noted, by
-//! their place, and user columns are gathered at the end, as far as the query asks for them.
+//! The inputs' rows are collected as they arrive from the scans (whose pushdown stays). Where they come in the order of
+//! their keys, or in few runs that do, the runs are merged, a range of keys at a time. Otherwise each row gets a 128-bit
+//! key, keys are divided over partitions, and within one a hash table numbers the keys. Either way, arrays over the
+//! numbers of the keys hold each input's latest row. Expected rows are hashed and compared where they meet; only rows of
+//! the answer are noted, by their place, and user columns are gathered at the end, as far as the query asks for them.
 
 mod aggregate;
 mod answer;
@@ -13,6 +14,8 @@ mod compare;
 mod exec;
 mod input;
 mod latest;
+mod merge;
+mod order;
 mod partition;
 mod plan;
 mod provenance;

@@ -207,6 +207,13 @@ impl Plan {
         })
     }
 
+    /// Whether rows that come in the order of their keys can be merged.
+    pub(super) fn is_merged(&self) -> bool {
+        self.layouts
+            .iter()
+            .all(|layout| layout.unique && layout.keys.len() == 1 && layout.aggregation.is_none())
+    }
+
     /// Whether the texts of an input are needed once its rows are read.
     pub(super) fn keeps_texts(&self, input: usize) -> bool {
         Some(input) != self.current() && (!self.hashed_when_read || self.wants_versions())

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use super::aggregate::{Groups, compare};
 use super::answer::Answered;
 use super::chunk::Chunk;
-use super::collect::Collected;
+use super::collect::{Collected, Gathered};
 use super::compare::Stored;
 use super::latest::Latest;
+use super::merge::Ordered;
 use super::partition::Divided;
 use super::plan::{PASS_FLAG, Plan};
 use super::provenance::Provenance;
@@ -27,15 +28,13 @@ struct Partition<'a> {
 }
 
 /// Compares the rows of one partition.
-pub(super) fn resolve(
-    plan: &Plan,
-    collected: &Collected,
-    divided: &[Vec<Divided>],
-    partition: usize,
-) -> Answered {
+pub(super) fn resolve(plan: &Plan, collected: &Collected, gathered: &Gathered, number: usize) -> Answered {
     let mut found = Answered::new(plan);
     let mut provenance = Provenance::new(plan);
-    let partition = Partition::new(plan, collected, divided, partition);
+    let partition = match gathered {
+        Gathered::Ordered { ordered, hides } => Partition::merged(plan, collected, ordered, hides, number),
+        Gathered::Divided(divided) => Partition::new(plan, collected, divided, number),
+    };
     let stored =
         plan.current().map(|input| Stored::new(plan, &collected.chunks[input], &partition.sides[input]));
     let mut expected = vec![None; plan.expected()];
@@ -98,6 +97,20 @@ impl<'a> Partition<'a> {
             sides[input] = side;
         }
         Self { plan, chunks, keys_of: collected.keys, sides, groups, keys, null_keys }
+    }
+
+    /// A range of keys of inputs that are in order.
+    fn merged(
+        plan: &'a Plan,
+        collected: &'a Collected,
+        ordered: &Ordered,
+        hides: &[bool],
+        range: usize,
+    ) -> Self {
+        let chunks = collected.chunks.as_slice();
+        let (sides, keys) = ordered.sides(chunks, range, hides);
+        let groups = plan.layouts.iter().map(|_| None).collect();
+        Self { plan, chunks, keys_of: collected.keys, sides, groups, keys, null_keys: HashSet::new() }
     }
 
     /// Calls `each` with the positions of every expected row of a key: required inputs joined, optional ones where

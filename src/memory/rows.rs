@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// A row of an input: its chunk and its place there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Row(u64);
 
 impl Row {
