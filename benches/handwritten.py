@@ -97,15 +97,14 @@ def compared(dialect: DataFusion, workload: Workload, carried: list[str]) -> dic
     if not workload.stored:
         both = ", ".join([*workload.keys, *carried])
         return {"differing": f"SELECT 'new' AS class, {both}, version AS metaxy_provenance FROM expected"}
-    # What is stored is a column of the child if the child was made of rows that had it.
-    kept = [name for name in carried if workload.lineage != "N:1"]
-    needed = {"version": "metaxy_provenance"} | {f"stored_{name}": name for name in kept}
+    needed = {"version": "metaxy_provenance"} | {f"stored_{name}": name for name in carried}
     tables = {"stored": dialect.latest(CHILD, workload.child_ids, needed)}
     least = "stored.version"
     if workload.lineage == "1:N":
         keys = ", ".join(workload.keys)
-        user = "".join(f", min(stored_{name}) AS stored_{name}" for name in kept)
-        tables["collapsed"] = f"SELECT {keys}, min(version) AS version, max(version) AS greatest{user} FROM stored GROUP BY {keys}"
+        user = "".join(f", min(stored_{name}) AS stored_{name}" for name in carried)
+        least_and_greatest = "min(version) AS version, max(version) AS greatest"
+        tables["collapsed"] = f"SELECT {keys}, {least_and_greatest}{user} FROM stored GROUP BY {keys}"
         least = "collapsed.version"
     right = least.split(".")[0]
     key = workload.keys[0]
@@ -114,7 +113,8 @@ def compared(dialect: DataFusion, workload: Workload, carried: list[str]) -> dic
         differs = f"({differs}) OR (expected.version IS DISTINCT FROM {right}.greatest)"
     ids = ", ".join(f"coalesce(expected.{name}, {right}.{name}) AS {name}" for name in workload.keys)
     user = "".join(
-        f", CASE WHEN expected.{key} IS NULL THEN {right}.stored_{name} ELSE expected.{name} END AS {name}" for name in carried
+        f", CASE WHEN expected.{key} IS NULL THEN {right}.stored_{name} ELSE expected.{name} END AS {name}"
+        for name in carried
     )
     on = " AND ".join(f"expected.{name} = {right}.{name}" for name in workload.keys)
     tables["differing"] = (

@@ -1,6 +1,6 @@
 """The Python package's side of the benchmark: asks a store for an increment and prints one JSON line.
 
-    peer_python.py '{"directory": …, "feature": …, "lazy": false, "columns": […], "integers": […], "question": "rows"}'
+    peer_python.py '{"directory": …, "feature": …, "lazy": false, "columns": […], "integers": […], "question": …}'
 
 `columns` are those of the answer, without its class; questions.py says what is computed of them. Features come from
 the store, to which metaxy-cli has pushed them: both sides have the same definitions.

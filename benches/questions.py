@@ -48,7 +48,8 @@ def floor(workload: Workload) -> str:
     times = ["metaxy_updated_at", "metaxy_deleted_at"]
 
     def scan(key: str, ids: tuple[str, ...], versions: list[str], user: list[str]) -> str:
-        lengths = [f"sum(octet_length({text}))" for text in [*(i for i in (*ids, *user) if i not in integers), *texts, *versions]]
+        text = [name for name in (*ids, *user) if name not in integers]
+        lengths = [f"sum(octet_length({name}))" for name in (*text, *texts, *versions)]
         numbers = [f"sum({number})" for number in (*ids, *user) if number in integers]
         return f"SELECT {', '.join([*lengths, *numbers, *(f'max({time})' for time in times)])} FROM history.{table(key)}"
 

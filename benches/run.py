@@ -89,7 +89,9 @@ def answered(side: str, text: str) -> tuple[dict | None, float | None]:
     return lines[-1]["answer"], lines[-1]["seconds"]
 
 
-def measure(sides: dict[str, Callable[[str], Run]], question: str, runs: int, where: str) -> tuple[dict[str, Measured], list[str]]:
+def measure(
+    sides: dict[str, Callable[[str], Run]], question: str, runs: int, where: str
+) -> tuple[dict[str, Measured], list[str]]:
     """All sides in turns. The first turn checks all of every answer, warms the caches, and isn't counted."""
     results = {side: Measured() for side in sides}
     problems = []
@@ -189,7 +191,7 @@ def main() -> None:
                             os.sched_setaffinity(0, everywhere[:cores])
                         for question in options.questions:
                             case = {"rows": rows, "hash": algorithm, "cores": cores, "question": question}
-                            print(f"{workload.name}: {question} ({rows:,} samples, {algorithm})", file=sys.stderr, flush=True)
+                            print(f"{workload.name}: {question} ({rows:,} samples, {algorithm})", flush=True)
                             where = f"{workload.name}, {rows:,} samples, {algorithm}, {cores} cores, {question}"
                             results, found = measure(sides, question, options.runs, where)
                             problems += found

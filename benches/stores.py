@@ -11,7 +11,9 @@ from processes import run
 from workloads import CHILD, CONFIG, Workload
 
 
-def make(cli: str, root: Path, workload: Workload, rows: int, hash_algorithm: str, all_workloads: dict[str, Workload]) -> Path:
+def make(
+    cli: str, root: Path, workload: Workload, rows: int, hash_algorithm: str, all_workloads: dict[str, Workload]
+) -> Path:
     """The folder of a workload's store under `root`. It is used as it is if an earlier run has finished it."""
     directory = root / workload.name
     made = directory / "made.json"

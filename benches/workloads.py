@@ -65,10 +65,11 @@ class Workload:
         def listed(names) -> str:
             return "[" + ", ".join(f'"{name}"' for name in names) + "]"
 
-        parents = "".join(
-            f'[[feature]]\nkey = "{p.key}"\nid_columns = {listed(p.ids)}\nfields = {listed(p.fields)}\n' for p in self.parents
-        )
-        child = f'[[feature]]\nkey = "{CHILD}"\nid_columns = {listed(self.child_ids)}\nfields = {listed(self.fields)}\n'
+        def feature(key: str, ids, fields) -> str:
+            return f'[[feature]]\nkey = "{key}"\nid_columns = {listed(ids)}\nfields = {listed(fields)}\n'
+
+        parents = "".join(feature(p.key, p.ids, p.fields) for p in self.parents)
+        child = feature(CHILD, self.child_ids, self.fields)
         on = "" if self.lineage == "1:1" else f', lineage = {{ type = "{self.lineage}", on = {listed(self.on)} }}'
         # The user columns by name are all of them. Without that, Python 0.1.11 can't join three parents: it leaves
         # `metaxy_deleted_at` in each.
@@ -107,7 +108,9 @@ def workloads(random_ids: bool) -> dict[str, Workload]:
     def identifier(number: str) -> str:
         return (RANDOM_ID if random_ids else SAMPLE_ID).format(number)
 
-    compute = f"INSERT INTO {table(CHILD)} SELECT * FROM resolve_update('{CHILD}') WHERE metaxy_increment IN ('new', 'stale')"
+    compute = (
+        f"INSERT INTO {table(CHILD)} SELECT * FROM resolve_update('{CHILD}') WHERE metaxy_increment IN ('new', 'stale')"
+    )
     parent = Parent("bench/parent", {"sample_id": identifier("value")}, ("audio", "frames"), USER_COLUMNS)
     one = {"parents": (parent,), "child_ids": ("sample_id",), "asked": ("size", "path")}
 
