@@ -9,6 +9,7 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, plan_datafusion_err};
 use datafusion::datasource::source_as_provider;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
     Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType,
@@ -22,7 +23,8 @@ use super::native_exec::NativeExec;
 use super::planning::Planner;
 use crate::columns::{INCREMENT, REASON};
 use crate::error::MetaxyError;
-use crate::memory::{InMemoryExec, Input, Streaming, needed_columns};
+use crate::memory::{InMemoryExec, Input, Inputs, Streaming, needed_columns};
+use crate::operators::among;
 use crate::review::{Lookups, ReviewExec, may_show};
 use crate::store::{Asked, FeatureTable, PushDown, Store};
 use crate::update::{Description, Engine, Executor, Increment, native_plan, orphan_key, plain};
@@ -79,10 +81,11 @@ impl IncrementTable {
             let plan = planner.native(&self.native(wanted)?).await?;
             return Ok(Arc::new(NativeExec::new(plan, Arc::clone(description))));
         }
+        let keys = self.columns(&description.keys)?;
+        let late = self.is_late(wanted)?.then(|| (keys, self.late(planner.aside(), wanted)));
+        let first = if late.is_some() { &description.keys } else { wanted };
         let mut inputs = Vec::new();
-        let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
-        for (plan, columns) in self.increment.inputs.iter().zip(needed_columns(description, &names)) {
-            let plan = LogicalPlanBuilder::from(plan.clone()).project(columns.iter().map(plain))?.build()?;
+        for plan in reads(&self.increment, first)? {
             inputs.push(Input::new(planner.part(&plan).await?));
         }
         let partitions = planner.partitions();
@@ -93,7 +96,52 @@ impl IncrementTable {
             None
         };
         let (description, schema) = (Arc::clone(description), self.columns(wanted)?);
-        Ok(Arc::new(InMemoryExec::try_new(description, schema, inputs, streaming, partitions)?))
+        Ok(Arc::new(InMemoryExec::try_new(description, schema, inputs, late, streaming, partitions)?))
+    }
+
+    /// Whether columns are worth a second step that reads them for the samples of the answer: where there is something to
+    /// compare with, and the tables can be read twice.
+    fn is_late(&self, wanted: &[String]) -> Result<bool> {
+        let description = &self.increment.description;
+        let only_answers = |name: &String| name != INCREMENT && !description.keys.contains(name);
+        if description.current.is_none() || !wanted.iter().any(only_answers) {
+            return Ok(false);
+        }
+        let mut stored = true;
+        for input in &self.increment.inputs {
+            input.apply(|node| {
+                stored &= match node {
+                    LogicalPlan::TableScan(scan) => {
+                        source_as_provider(&scan.source)?.downcast_ref::<FeatureTable>().is_some()
+                    }
+                    node => !node.expressions().iter().any(Expr::is_volatile),
+                };
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+        }
+        Ok(stored)
+    }
+
+    /// Plans the inputs with these columns.
+    fn late(&self, state: SessionState, wanted: &[String]) -> Arc<Inputs> {
+        let (increment, wanted) = (self.increment.clone(), wanted.to_vec());
+        Arc::new(move |keys| {
+            let (increment, wanted, state) = (increment.clone(), wanted.clone(), state.clone());
+            Box::pin(async move {
+                let mut inputs = Vec::new();
+                for plan in reads(&increment, &wanted)? {
+                    let plan = match &keys {
+                        Some(keys) => {
+                            let columns = increment.description.keys.iter().map(plain).collect();
+                            LogicalPlanBuilder::from(plan).filter(among(columns, keys)?)?.build()?
+                        }
+                        None => plan,
+                    };
+                    inputs.push(Input::new(state.create_physical_plan(&plan).await?));
+                }
+                Ok(inputs)
+            })
+        })
     }
 
     /// By the store's own engine, or in memory if that is chosen or the engine can't.
@@ -176,6 +224,16 @@ impl IncrementTable {
         may_show(state, filters, "orphaned")
             || (review.include_pending && may_show(state, filters, "pending"))
     }
+}
+
+/// The inputs, with what is needed of them for these columns of the increment.
+fn reads(increment: &Increment, wanted: &[String]) -> Result<Vec<LogicalPlan>> {
+    let names: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    let columns = needed_columns(&increment.description, &names);
+    let read = |(plan, columns): (&LogicalPlan, Vec<String>)| {
+        LogicalPlanBuilder::from(plan.clone()).project(columns.iter().map(plain))?.build()
+    };
+    increment.inputs.iter().zip(columns).map(read).collect()
 }
 
 /// Which rows of an increment a query can see.

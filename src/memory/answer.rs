@@ -10,6 +10,7 @@ use datafusion::arrow::compute::interleave;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Result, internal_err};
 
+use super::chunk::Chunk;
 use super::collect::Collected;
 use super::plan::Plan;
 use super::provenance::Provenance;
@@ -130,6 +131,28 @@ impl Answer {
     pub(super) fn try_new(plan: Arc<Plan>, collected: Arc<Collected>, found: Vec<Answered>) -> Result<Self> {
         let sources = plan.schema.fields().iter().map(|f| source(&plan, f.name())).collect::<Result<_>>()?;
         Ok(Self { plan, collected, parts: found.into_iter().map(Answered::finish).collect(), sources })
+    }
+
+    /// The answer of a plan to inputs of which no row is in it.
+    pub(super) fn empty(plan: Arc<Plan>, collected: Arc<Collected>) -> Result<Self> {
+        Self::try_new(plan, collected, Vec::new())
+    }
+
+    /// The number of rows.
+    pub(super) fn rows(&self) -> usize {
+        self.parts.iter().map(|part| part.classes.len()).sum()
+    }
+
+    /// The number of rows that were read to find it, of the first input or the stored side.
+    pub(super) fn rows_read(&self) -> usize {
+        let inputs = [self.collected.chunks.first(), self.collected.chunks.last()];
+        let rows = |chunks: &Vec<Chunk>| chunks.iter().map(|chunk| chunk.rows).sum::<usize>();
+        inputs.into_iter().flatten().map(rows).max().unwrap_or_default()
+    }
+
+    /// What was read.
+    pub(super) fn collected(&self) -> Arc<Collected> {
+        Arc::clone(&self.collected)
     }
 
     /// The pieces of the answer, each of at most `most` rows: part and rows.

@@ -242,6 +242,32 @@ impl Chunk {
     }
 }
 
+#[cfg(test)]
+impl Chunk {
+    /// Rows with these ids and times.
+    pub(super) fn of_ids(ids: ArrayRef, times: Vec<i64>) -> Self {
+        let key_columns = vec![ids];
+        Self {
+            rows: times.len(),
+            columns: Vec::new(),
+            texts: Vec::new(),
+            versions: (0..times.len() as u64).collect(),
+            flags: Vec::new(),
+            key_column: KeyColumn::of(&key_columns).unwrap(),
+            key_type: Some(key_columns[0].data_type().clone()),
+            key_columns,
+            keys: Vec::new(),
+            null_keys: None,
+            ids: None,
+            times: Times::of(times),
+            order: Order::None,
+            counts: None,
+            groups: None,
+            sort_keys: None,
+        }
+    }
+}
+
 /// When rows were written; most often it is one time for all.
 #[derive(Debug)]
 pub(super) enum Times {

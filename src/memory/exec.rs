@@ -24,6 +24,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::answer::{Answer, Answered};
 use super::collect::{collect, finished, latest_by_key};
 use super::input::Input;
+use super::late::{Inputs, Late, keys_of};
 use super::plan::Plan;
 use super::resolve::resolve;
 use crate::update::Description;
@@ -43,7 +44,7 @@ impl fmt::Debug for Streaming {
     }
 }
 
-type Outcome = Result<Arc<(Answer, MemoryReservation)>, Arc<DataFusionError>>;
+type Outcome = Result<Reserved, Arc<DataFusionError>>;
 type Running = Shared<BoxFuture<'static, Outcome>>;
 
 /// The in-memory executor as an operator. Its inputs are what [`Input::plan`] reads.
@@ -51,6 +52,7 @@ type Running = Shared<BoxFuture<'static, Outcome>>;
 pub(crate) struct InMemoryExec {
     plan: Arc<Plan>,
     inputs: Vec<Input>,
+    late: Option<Late>,
     streaming: Option<Streaming>,
     /// The work, shared by all partitions of the output, and how many of them have asked for it.
     running: Mutex<(Option<Running>, usize)>,
@@ -61,10 +63,14 @@ pub(crate) struct InMemoryExec {
 impl InMemoryExec {
     /// The increment's columns in `schema`, from inputs that have the columns of
     /// [`needed_columns`](super::needed_columns).
+    ///
+    /// With `late`, these inputs have what is needed for its schema, the keys, and what it plans has the columns of
+    /// `schema`.
     pub(crate) fn try_new(
         description: Arc<Description>,
         schema: SchemaRef,
         inputs: Vec<Input>,
+        late: Option<(SchemaRef, Arc<Inputs>)>,
         streaming: Option<Streaming>,
         partitions: usize,
     ) -> Result<Self> {
@@ -74,9 +80,17 @@ impl InMemoryExec {
             EmissionType::Final,
             Boundedness::Bounded,
         );
+        let whole = Arc::new(Plan::try_new(Arc::clone(&description), schema)?);
+        let (plan, late) = match late {
+            Some((keys, inputs)) => {
+                (Arc::new(Plan::try_new(description, keys)?), Some(Late { plan: whole, inputs }))
+            }
+            None => (whole, None),
+        };
         Ok(Self {
-            plan: Arc::new(Plan::try_new(description, schema)?),
+            plan,
             inputs,
+            late,
             streaming,
             running: Mutex::default(),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -93,7 +107,8 @@ impl InMemoryExec {
         let work = match &running.0 {
             Some(work) => work.clone(),
             None => {
-                let work = run(Arc::clone(&self.plan), self.inputs.clone(), Arc::clone(context));
+                let late = self.late.clone();
+                let work = run(Arc::clone(&self.plan), self.inputs.clone(), late, Arc::clone(context));
                 work.map(|outcome| outcome.map_err(Arc::new)).boxed().shared()
             }
         };
@@ -105,12 +120,29 @@ impl InMemoryExec {
     }
 }
 
-/// Reads, divides and compares.
+type Reserved = Arc<(Answer, MemoryReservation)>;
+
+/// Works the answer out, in one step or in two.
 async fn run(
     plan: Arc<Plan>,
     inputs: Vec<Input>,
+    late: Option<Late>,
     context: Arc<TaskContext>,
-) -> Result<Arc<(Answer, MemoryReservation)>> {
+) -> Result<Reserved> {
+    let first = run_once(plan, inputs, Arc::clone(&context)).await?;
+    let Some(Late { plan, inputs }) = late else { return Ok(first) };
+    if first.0.rows() == 0 {
+        let reservation = MemoryConsumer::new("IncrementExec[answer]").register(context.memory_pool());
+        return Ok(Arc::new((Answer::empty(plan, first.0.collected())?, reservation)));
+    }
+    let keys = keys_of(&first.0)?;
+    // Its memory is needed now.
+    drop(first);
+    run_once(plan, inputs(keys).await?, context).await
+}
+
+/// Reads, divides and compares.
+async fn run_once(plan: Arc<Plan>, inputs: Vec<Input>, context: Arc<TaskContext>) -> Result<Reserved> {
     let cores = context.session_config().target_partitions().max(1);
     let (collected, gathered) = collect(&plan, &inputs, &context).await?;
     let collected = Arc::new(collected);
@@ -194,6 +226,7 @@ impl ExecutionPlan for InMemoryExec {
         Ok(Arc::new(Self {
             plan: Arc::clone(&self.plan),
             inputs,
+            late: self.late.clone(),
             streaming: self.streaming.clone(),
             running: Mutex::default(),
             metrics: ExecutionPlanMetricsSet::new(),

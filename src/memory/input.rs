@@ -24,10 +24,10 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 
 use crate::hash::SHARD;
-use crate::operators::{LatestColumns, LatestExec};
+use crate::operators::{AMONG, LatestColumns, LatestExec};
 
 /// Functions that give an answer for every row.
-const SAFE_FUNCTIONS: [&str; 5] = ["get_field", "named_struct", "coalesce", "metaxy_hash", SHARD];
+const SAFE_FUNCTIONS: [&str; 6] = ["get_field", "named_struct", "coalesce", "metaxy_hash", SHARD, AMONG];
 
 /// One input of the executor.
 #[derive(Debug, Clone)]

@@ -229,3 +229,129 @@ impl<'a> Heads<'a> {
         self.order.insert(at, number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray, StringViewArray};
+
+    use super::*;
+
+    /// The runs of an input's chunks, as one task reads them.
+    fn runs(chunks: Vec<Chunk>) -> (Vec<Chunk>, Runs) {
+        let mut runs = Runs::default();
+        let mut read = Vec::new();
+        for chunk in chunks {
+            read.push(chunk);
+            assert!(runs.add(&read));
+        }
+        (read, runs)
+    }
+
+    /// For each key of all ranges the places of the latest rows, by input.
+    fn merged(inputs: Vec<Vec<Chunk>>) -> Vec<Vec<Option<(usize, usize)>>> {
+        let hides = vec![true; inputs.len()];
+        let (chunks, runs): (Vec<Vec<Chunk>>, Vec<Vec<Runs>>) =
+            inputs.into_iter().map(runs).map(|(chunks, runs)| (chunks, vec![runs])).unzip();
+        let ordered = Ordered::new(&chunks, runs);
+        let mut rows = Vec::new();
+        for range in 0..ordered.ranges() {
+            let (sides, keys) = ordered.sides(&chunks, range, &hides);
+            for key in 0..keys {
+                let place = |side: &Side| {
+                    let position = side.positions(key).next()?;
+                    let row = side.at(position).row;
+                    Some((row.chunk(), row.row()))
+                };
+                rows.push(sides.iter().map(place).collect());
+            }
+        }
+        rows
+    }
+
+    fn numbers(ids: &[i64], times: &[i64]) -> Chunk {
+        Chunk::of_ids(Arc::new(Int64Array::from(ids.to_vec())), times.to_vec())
+    }
+
+    #[test]
+    fn the_latest_row_of_each_key_of_each_input() {
+        let parent = vec![numbers(&[1, 3, 5], &[1, 1, 1]), numbers(&[7, 3, 4], &[1, 2, 2])];
+        let child = vec![numbers(&[3, 6], &[1, 1])];
+        assert_eq!(
+            merged(vec![parent, child]),
+            [
+                vec![Some((0, 0)), None],
+                vec![Some((1, 1)), Some((0, 0))],
+                vec![Some((1, 2)), None],
+                vec![Some((0, 2)), None],
+                vec![None, Some((0, 1))],
+                vec![Some((1, 0)), None],
+            ]
+        );
+    }
+
+    #[test]
+    fn of_rows_of_one_time_the_one_that_is_read_later_wins() {
+        let rows = vec![numbers(&[1, 1, 2], &[5, 5, 5]), numbers(&[1, 2], &[5, 4])];
+        assert_eq!(merged(vec![rows]), [vec![Some((1, 0))], vec![Some((0, 2))]]);
+    }
+
+    #[test]
+    fn texts_of_any_layout_are_ordered_by_their_bytes() {
+        let plain: ArrayRef = Arc::new(StringArray::from(vec!["", "a", "é"]));
+        let view: ArrayRef = Arc::new(StringViewArray::from(vec!["Z", "a", "a rather long text", "é"]));
+        let rows = merged(vec![
+            vec![Chunk::of_ids(plain, vec![1, 1, 1])],
+            vec![Chunk::of_ids(view, vec![1, 1, 1, 1])],
+        ]);
+        let found: Vec<(bool, bool)> = rows.iter().map(|r| (r[0].is_some(), r[1].is_some())).collect();
+        assert_eq!(found, [(true, false), (false, true), (true, true), (false, true), (true, true)]);
+    }
+
+    #[test]
+    fn many_ranges_and_runs_give_what_a_map_gives() {
+        let mut state = 7_u64;
+        let mut random = move |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut inputs = Vec::new();
+        let mut expected: BTreeMap<i64, Vec<Option<(i64, usize, usize)>>> = BTreeMap::new();
+        for input in 0..2 {
+            let mut chunks = Vec::new();
+            for chunk in 0..40 {
+                // One in four begins a new run.
+                let first = if chunk % 4 == 0 { random(1000) as i64 } else { 0 };
+                let mut id = first + (chunk as i64 % 4) * 50_000;
+                let mut ids = Vec::new();
+                let mut times = Vec::new();
+                for row in 0..5000 {
+                    id += random(20) as i64;
+                    let time = random(3) as i64;
+                    let best = &mut expected.entry(id).or_insert_with(|| vec![None; 2])[input];
+                    *best = (*best).max(Some((time, chunk, row)));
+                    ids.push(id);
+                    times.push(time);
+                }
+                chunks.push(numbers(&ids, &times));
+            }
+            inputs.push(chunks);
+        }
+        let expected: Vec<Vec<Option<(usize, usize)>>> = expected
+            .into_values()
+            .map(|rows| rows.into_iter().map(|row| row.map(|(_, chunk, row)| (chunk, row))).collect())
+            .collect();
+        assert_eq!(merged(inputs), expected);
+    }
+
+    #[test]
+    fn rows_without_an_order_are_not_merged() {
+        let ids: Vec<i64> = (0..8192).map(|i| (i * 7919) % 8192).collect();
+        let mut runs = Runs::default();
+        assert!(!runs.add(&[numbers(&ids, &vec![1; 8192])]));
+        let nulls: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
+        assert!(!Runs::default().add(&[Chunk::of_ids(nulls, vec![1, 1])]));
+    }
+}

@@ -4,7 +4,8 @@
 //! their keys, or in few runs that do, the runs are merged, a range of keys at a time. Otherwise each row gets a 128-bit
 //! key, keys are divided over partitions, and within one a hash table numbers the keys. Either way, arrays over the
 //! numbers of the keys hold each input's latest row. Expected rows are hashed and compared where they meet; only rows of
-//! the answer are noted, by their place, and user columns are gathered at the end, as far as the query asks for them.
+//! the answer are noted, by their place. Columns that only the answer needs are read in a second step, for its samples
+//! alone.
 
 mod aggregate;
 mod answer;
@@ -13,6 +14,7 @@ mod collect;
 mod compare;
 mod exec;
 mod input;
+mod late;
 mod latest;
 mod merge;
 mod order;
@@ -24,4 +26,5 @@ mod rows;
 
 pub(crate) use exec::{InMemoryExec, Streaming};
 pub(crate) use input::Input;
+pub(crate) use late::Inputs;
 pub(crate) use plan::needed_columns;

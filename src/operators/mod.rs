@@ -1,5 +1,6 @@
 //! Physical operators that plans of features need besides DataFusion's own.
 
+mod among;
 mod compact;
 mod compact_exec;
 mod group_window;
@@ -9,6 +10,7 @@ mod latest_sorted;
 mod numbers;
 mod whole_groups;
 
+pub(crate) use among::{AMONG, among, is_among};
 pub(crate) use compact_exec::CompactExec;
 pub(crate) use group_window::GroupWindowExec;
 pub(crate) use keys::{Keys, null_rows};

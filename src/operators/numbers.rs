@@ -1,6 +1,6 @@
 //! Numbering keys.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// All bits of a key in 64.
@@ -28,6 +28,21 @@ impl Numbers {
 
     pub(crate) fn len(&self) -> usize {
         self.known.len()
+    }
+}
+
+/// Some keys.
+#[derive(Debug)]
+pub(crate) struct KeySet(HashSet<u128, BuildHasherDefault<KeyHasher>>);
+
+impl KeySet {
+    pub(crate) fn of(keys: impl IntoIterator<Item = u128>) -> Self {
+        Self(keys.into_iter().collect())
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, key: u128) -> bool {
+        self.0.contains(&key)
     }
 }
 

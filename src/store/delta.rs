@@ -12,9 +12,11 @@ use deltalake::kernel::{LogicalFileView, Metadata};
 use deltalake::logstore::{StorageConfig, default_logstore};
 use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use object_store::prefix::PrefixStore;
+use serde_json::Value;
 
 use super::delta_remove::DeltaSnapshot;
 use super::location::Location;
+use super::proven::each_file;
 use super::row_order::{FILE_COLUMN, FileRanks, RowOrderExec, in_order};
 use super::{
     Append, MetadataStore, RecordedSettings, StoredTable, TableSnapshot, TableState, Vacuum, VacuumedFile,
@@ -158,6 +160,21 @@ impl DeltaRows {
     /// These rows as they were when the table was opened.
     pub(crate) fn pinned(self) -> Self {
         Self { pinned: true, ..self }
+    }
+
+    /// The rows as they are now, whatever is written from here on.
+    pub(crate) async fn now(&self) -> DataFusionResult<Self> {
+        let mut table = self.table.clone();
+        if !self.pinned {
+            table.update_state().await?;
+        }
+        let (schema, files) = (Arc::clone(&self.schema), self.files.clone());
+        Ok(Self { table, schema, pinned: true, files })
+    }
+
+    /// Whether what `holds` says of a file's statistics is true of each file.
+    pub(crate) fn each_file(&self, holds: impl Fn(&Value) -> bool) -> DataFusionResult<bool> {
+        each_file(&self.table, self.files.as_deref(), holds)
     }
 
     /// The rows of these files only; the first one gets the lowest numbers.

@@ -42,6 +42,7 @@ mod postgres;
 mod prepare;
 mod progress;
 mod project;
+mod proven;
 pub(crate) mod pushed;
 mod read;
 mod remove;

@@ -20,6 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::kept::{Kept, Output, filtered};
+use super::proven::without_proven;
 use super::search::Search;
 use super::view::{Others, View};
 use super::write::FeatureSink;
@@ -31,7 +32,7 @@ use crate::columns::{
 use crate::error::MetaxyError;
 use crate::hash::asks_for_shard;
 use crate::model::FeatureDefinition;
-use crate::operators::{CompactExec, LatestColumns, LatestExec};
+use crate::operators::{CompactExec, LatestColumns, LatestExec, is_among};
 use crate::update::Standing;
 
 /// A feature of a store as a DataFusion table.
@@ -57,6 +58,11 @@ impl fmt::Debug for FeatureTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FeatureTable({} in {}, {:?})", self.definition.spec.key, self.store.name(), self.view)
     }
+}
+
+/// Whether a condition is one on a row's key that no statistics can answer.
+fn is_decided_by_row(filter: &Expr) -> bool {
+    asks_for_shard(filter) || is_among(filter)
 }
 
 impl FeatureTable {
@@ -241,7 +247,11 @@ impl FeatureTable {
                 }
             }
         }
-        let version = take(FEATURE_VERSION);
+        let behind = self.view.others == Others::Behind;
+        let wanted = self.view.condition().filter(|_| inner.index_of(FEATURE_VERSION).is_ok());
+        let (rows, wanted) = without_proven(&stored.provider, wanted).await?;
+        let is_read = self.view.feature_version.is_none() || wanted.is_some() || behind;
+        let version = if is_read { take(FEATURE_VERSION) } else { None };
         if self.view.feature_version.is_none() {
             // With several feature versions a sample has a latest row in each.
             ids.extend(version);
@@ -249,7 +259,6 @@ impl FeatureTable {
         let updated_at = take(UPDATED_AT);
         let deleted_at = take(DELETED_AT);
         let row_order = take(ROW_ORDER);
-        let behind = self.view.others == Others::Behind;
         let stored_columns = self.schema.fields().len() - self.versions.len() - usize::from(behind);
         let mut output = Vec::new();
         let mut versions = None;
@@ -264,12 +273,12 @@ impl FeatureTable {
                 output.push(Output::Column(take(name).ok_or_else(|| self.gone(name))?));
             }
         }
-        let wanted = self.view.condition().filter(|_| version.is_some());
-        // Which shard a sample is in is decided before anything is kept of it; files say nothing about it.
-        let (shard, filters): (Vec<Expr>, Vec<Expr>) = filters.iter().cloned().partition(asks_for_shard);
-        let hints: Vec<Expr> = filters.into_iter().chain(wanted.clone()).collect();
-        let plan = stored.provider.scan(state, Some(&read), &hints, None).await?;
-        let plan = filtered(plan, conjunction(wanted.into_iter().chain(shard)), state)?;
+        // What the statistics of files say nothing about is decided before anything is kept of a row.
+        let (decided, filters): (Vec<Expr>, Vec<Expr>) = filters.iter().cloned().partition(is_decided_by_row);
+        let among = decided.iter().filter(|filter| is_among(filter)).cloned();
+        let hints: Vec<Expr> = filters.into_iter().chain(wanted.clone()).chain(among).collect();
+        let plan = rows.scan(state, Some(&read), &hints, None).await?;
+        let plan = filtered(plan, conjunction(wanted.into_iter().chain(decided)), state)?;
         // Only what is needed from here on: these rows are kept until the last one is read.
         let mut kept = Kept::new(&plan);
         let waiting = match &self.view.feature_version {
@@ -417,7 +426,7 @@ impl TableProvider for FeatureTable {
             .map(|filter| {
                 let pushable =
                     self.view.sample_history || filter.column_refs().iter().all(|c| self.is_id(&c.name));
-                match (pushable && !filter.is_volatile(), asks_for_shard(filter)) {
+                match (pushable && !filter.is_volatile(), is_decided_by_row(filter)) {
                     (true, true) if self.view.sample_history => TableProviderFilterPushDown::Unsupported,
                     (true, true) => TableProviderFilterPushDown::Exact,
                     (true, false) => TableProviderFilterPushDown::Inexact,

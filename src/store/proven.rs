@@ -1,0 +1,96 @@
+//! Conditions that the statistics of a Delta table's files prove: nothing has to be read and compared for them.
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use deltalake::DeltaTable;
+use serde_json::Value;
+
+use super::delta::DeltaRows;
+
+/// The rows as they are now, and what is left to check of a condition on them.
+///
+/// Rows are not those of another moment than the statistics: where a condition is proven, the version is pinned.
+pub(super) async fn without_proven(
+    rows: &Arc<dyn TableProvider>,
+    condition: Option<Expr>,
+) -> Result<(Arc<dyn TableProvider>, Option<Expr>)> {
+    if let Some(condition) = &condition
+        && let Some((column, value)) = equality(condition)
+        && let Some(delta) = rows.downcast_ref::<DeltaRows>()
+    {
+        let now = delta.now().await?;
+        if now.each_file(|stats| is_always(stats, column, value))? {
+            return Ok((Arc::new(now), None));
+        }
+    }
+    Ok((Arc::clone(rows), condition))
+}
+
+/// A condition that a text column has one value.
+fn equality(condition: &Expr) -> Option<(&str, &str)> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return None };
+    let (Expr::Column(column), Expr::Literal(value, _)) = (left.as_ref(), right.as_ref()) else {
+        return None;
+    };
+    match value {
+        ScalarValue::Utf8(Some(value))
+        | ScalarValue::LargeUtf8(Some(value))
+        | ScalarValue::Utf8View(Some(value)) => Some((&column.name, value)),
+        _ => None,
+    }
+}
+
+/// Whether all rows of a file have one value. Texts that were cut are shorter than the value, or greater.
+fn is_always(stats: &Value, column: &str, value: &str) -> bool {
+    stats["minValues"][column].as_str() == Some(value)
+        && stats["maxValues"][column].as_str() == Some(value)
+        && stats["nullCount"][column].as_u64() == Some(0)
+}
+
+/// Whether what `holds` says of the statistics is true of each file; a file without statistics proves nothing.
+pub(super) fn each_file(
+    table: &DeltaTable,
+    files: Option<&[String]>,
+    holds: impl Fn(&Value) -> bool,
+) -> Result<bool> {
+    for file in table.snapshot()?.log_data().iter() {
+        if files.is_some_and(|files| !files.iter().any(|path| *path == file.path())) {
+            continue;
+        }
+        let stats = file.stats().and_then(|text| serde_json::from_str::<Value>(&text).ok());
+        if !stats.is_some_and(|stats| holds(&stats)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::logical_expr::{col, lit};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_one_value_without_nulls_proves_a_version() {
+        let stats = |min: &str, max: &str, nulls: u64| json!({"minValues": {"v": min}, "maxValues": {"v": max}, "nullCount": {"v": nulls}});
+        assert!(is_always(&stats("abc", "abc", 0), "v", "abc"));
+        assert!(!is_always(&stats("abc", "abd", 0), "v", "abc"));
+        assert!(!is_always(&stats("abb", "abc", 0), "v", "abc"));
+        assert!(!is_always(&stats("abc", "abc", 1), "v", "abc"));
+        assert!(!is_always(&stats("ab", "ac", 0), "v", "abc"), "texts that were cut");
+        assert!(!is_always(&json!({"minValues": {"v": "abc"}}), "v", "abc"));
+    }
+
+    #[test]
+    fn an_equality_names_its_column_and_value() {
+        assert_eq!(equality(&col("v").eq(lit("x"))), Some(("v", "x")));
+        assert_eq!(equality(&col("v").not_eq(lit("x"))), None);
+        assert_eq!(equality(&col("v").eq(col("w"))), None);
+        assert_eq!(equality(&col("v").eq(lit(7))), None);
+    }
+}
