@@ -189,7 +189,13 @@ async fn run_once(plan: Arc<Plan>, inputs: Vec<Input>, context: Arc<TaskContext>
 
 impl DisplayAs for InMemoryExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
-        self.plan.description.explain(t, f)
+        self.plan.description.explain(t, f)?;
+        let Some(late) = &self.late else { return Ok(()) };
+        let columns = late.columns(&self.plan).join(", ");
+        match t {
+            DisplayFormatType::TreeRender => write!(f, "\nlate={columns}"),
+            _ => write!(f, ", late=[{columns}]"),
+        }
     }
 }
 

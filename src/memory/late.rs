@@ -32,6 +32,14 @@ pub(crate) struct Late {
     pub(super) inputs: Arc<Inputs>,
 }
 
+impl Late {
+    /// The columns that the first step does not find.
+    pub(super) fn columns(&self, first: &Plan) -> Vec<&str> {
+        let names = self.plan.schema.fields().iter().map(|field| field.name().as_str());
+        names.filter(|name| !Plan::is_class(name) && first.schema.field_with_name(name).is_err()).collect()
+    }
+}
+
 impl fmt::Debug for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Late").finish_non_exhaustive()

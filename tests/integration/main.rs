@@ -53,6 +53,7 @@ mod push_updates;
 mod python;
 mod python_operations;
 mod python_system;
+mod reads;
 mod reasons;
 mod s3;
 mod safety;

@@ -24,7 +24,9 @@ fn scan(plan: &Arc<dyn ExecutionPlan>) -> Vec<String> {
     let fields = plan.schema().fields().clone();
     let schema = || fields.iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ");
     let columns = part("projection=[", "]").unwrap_or_else(schema);
-    let columns: Vec<&str> = columns.split(", ").filter(|name| !name.starts_with("__")).collect();
+    // Whether the version has to be read depends on what the store knows of its files: see `reads.rs`.
+    let own = |name: &&str| name.starts_with("__") || *name == "metaxy_feature_version";
+    let columns: Vec<&str> = columns.split(", ").filter(|name| !own(name)).collect();
     let conditions = part(" predicate=", ", pruning_predicate=").unwrap_or_default();
     // The feature version is a condition of every read of current rows.
     let ours = |condition: &&str| !condition.is_empty() && !condition.contains("metaxy_feature_version");
