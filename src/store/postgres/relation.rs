@@ -26,6 +26,8 @@ pub(crate) struct Relation {
     pub table: String,
     /// The server's number for the table: another table of the same name has another one.
     pub oid: u32,
+    /// The file that its rows are in: another one after `VACUUM FULL`, `CLUSTER` and others that move all rows.
+    pub file: Option<u32>,
     /// The columns in their order, without the row order.
     pub columns: Vec<RelationColumn>,
     /// The hash settings that the table's comment records.
@@ -47,7 +49,8 @@ pub(crate) struct RelationColumn {
     pub recorded: bool,
 }
 
-const TABLE: &str = "SELECT c.oid, n.nspname::text, c.relkind::text, obj_description(c.oid, 'pg_class') \
+const TABLE: &str = "SELECT c.oid, n.nspname::text, c.relkind::text, obj_description(c.oid, 'pg_class'), \
+     pg_relation_filenode(c.oid) \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname = coalesce($1, current_schema()) AND c.relname = $2 \
      AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
@@ -61,8 +64,8 @@ const COLUMNS: &str = "SELECT a.attname::text, b.typname::text, format_type(b.oi
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
 impl Relation {
-    /// The table of this name, without the fields of its versions columns, in the schema of the settings, or in the one that the connection has; `None` if there is
-    /// none.
+    /// The table of this name, without the fields of its versions columns, in the schema of the settings, or in the one
+    /// that the connection has; `None` if there is none.
     ///
     /// # Errors
     /// The catalog can't be read, or the name is that of a view.
@@ -97,6 +100,7 @@ impl Relation {
             schema: found.get(1),
             table: table.to_owned(),
             oid,
+            file: found.get(4),
             columns: columns.collect(),
             recorded: comment.as_deref().and_then(recorded_settings),
             is_plain: kind == "r",
