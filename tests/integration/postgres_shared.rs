@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::concurrency::FEATURES;
+use crate::concurrency::{FEATURES, WRITERS, all_at_once, insert};
 use crate::postgres::{beside, server};
-use crate::support::{Project, column, query, run, try_query};
+use crate::postgres_faults::at;
+use crate::support::{Project, column, postgres, query, run, try_query};
 
 /// Twenty samples, from v10 to v29.
 fn twenty(size: i64) -> String {
@@ -70,5 +71,49 @@ fn folding_drops_only_old_rows_of_a_table_that_is_rewritten_meanwhile() {
         overtaken(&project, "CALL optimize('video/raw', fold_older_than => '0s')", vacuum_full).await;
         let left = query(&session, "SELECT size, count(*) AS n FROM history.video__raw GROUP BY 1").await;
         assert_eq!(left, [json!({"size": 2, "n": 20})]);
+    });
+}
+
+#[test]
+#[ignore = "needs METAXY_TEST_POSTGRES: .ci/run sets it"]
+fn writers_agree_under_any_default_of_isolation() {
+    run(async {
+        for level in ["repeatable read", "serializable"] {
+            let level = level.replace(' ', "%5C%20");
+            let project = at(&format!("{}?options=-c%20default_transaction_isolation%3D{level}", postgres()));
+            // The first writes, which create the table and its columns, and others after them.
+            let results =
+                all_at_once(&project, |i| (0..3).map(|round| insert(i, round)).collect()).await;
+            assert_eq!(results.iter().filter(|result| result.is_ok()).count(), WRITERS, "{results:?}");
+            let session = project.session().await;
+            let times = "SELECT count(DISTINCT metaxy_updated_at) AS n FROM history.video__raw";
+            assert_eq!(query(&session, times).await, [json!({"n": WRITERS * 3})]);
+            let once = |i| vec!["SET metaxy.write_key = 'once'".to_owned(), insert(i, 9)];
+            let results = all_at_once(&project, once).await;
+            assert!(results.iter().all(Result::is_ok), "{results:?}");
+            let counted = query(&session, "SELECT count(*) AS n FROM history.video__raw").await;
+            assert_eq!(counted, [json!({"n": WRITERS * 3 + 1})]);
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs METAXY_TEST_POSTGRES: .ci/run sets it"]
+fn a_delete_leaves_a_row_alone_that_came_while_it_waited() {
+    run(async {
+        let level = "default_transaction_isolation%3Drepeatable%5C%20read";
+        let project = at(&format!("{}?options=-c%20{level}", postgres()));
+        query(&project.session().await, &twenty(1)).await;
+        let newer = async |table: &str| {
+            let client = server().await;
+            let sql = format!(
+                "CREATE TEMPORARY TABLE newer AS SELECT * FROM {table} WHERE video_id = 'v12'; \
+                 UPDATE newer SET size = 2, metaxy_updated_at = now(); INSERT INTO {table} SELECT * FROM newer"
+            );
+            client.batch_execute(&sql).await.unwrap();
+        };
+        overtaken(&project, "DELETE FROM video__raw WHERE size = 1", newer).await;
+        let left = query(&project.session().await, "SELECT video_id, size FROM video__raw").await;
+        assert_eq!(left, [json!({"video_id": "v12", "size": 2})]);
     });
 }

@@ -122,6 +122,10 @@ pub(crate) fn in_storable_types(
     (storable, rows.boxed())
 }
 
+/// Begins a transaction that sees under a lock what others did while it was waited for, whatever the default is of the
+/// database or the role.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
 /// Runs `work` in a transaction, which counts if it succeeds and otherwise leaves no trace.
 ///
 /// # Errors
@@ -131,7 +135,7 @@ pub(crate) async fn transaction<T>(
     mut lease: Lease,
     work: impl AsyncFnOnce(&Client) -> Result<T>,
 ) -> Result<T> {
-    lease.batch_execute("BEGIN").await.map_err(|error| database.failed(&error))?;
+    lease.batch_execute(BEGIN).await.map_err(|error| database.failed(&error))?;
     match work(&lease).await {
         Ok(outcome) => {
             lease.batch_execute("COMMIT").await.map_err(|error| {
