@@ -48,6 +48,8 @@ mod postgres_faults;
 #[cfg(feature = "postgres")]
 mod postgres_push;
 #[cfg(feature = "postgres")]
+mod postgres_same;
+#[cfg(feature = "postgres")]
 mod postgres_shared;
 mod projects;
 mod property;

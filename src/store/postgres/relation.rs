@@ -26,6 +26,8 @@ pub(crate) struct Relation {
     pub table: String,
     /// The server's number for the table: another table of the same name has another one.
     pub oid: u32,
+    /// The encoding of text in the database.
+    pub encoding: String,
     /// The file that its rows are in: another one after `VACUUM FULL`, `CLUSTER` and others that move all rows.
     pub file: Option<u32>,
     /// The columns in their order, without the row order.
@@ -50,7 +52,7 @@ pub(crate) struct RelationColumn {
 }
 
 const TABLE: &str = "SELECT c.oid, n.nspname::text, c.relkind::text, obj_description(c.oid, 'pg_class'), \
-     pg_relation_filenode(c.oid) \
+     pg_relation_filenode(c.oid), current_setting('server_encoding') \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname = coalesce($1, current_schema()) AND c.relname = $2 \
      AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
@@ -101,6 +103,7 @@ impl Relation {
             table: table.to_owned(),
             oid,
             file: found.get(4),
+            encoding: found.get(5),
             columns: columns.collect(),
             recorded: comment.as_deref().and_then(recorded_settings),
             is_plain: kind == "r",
@@ -110,6 +113,12 @@ impl Relation {
     /// The name for a statement: `"schema"."table"`.
     pub(crate) fn qualified(&self) -> String {
         format!("{}.{}", identifier(&self.schema), identifier(&self.table))
+    }
+
+    /// Whether text is there what it is here: in other encodings it has another order, `LIKE` may count bytes, and not
+    /// every text can be asked for.
+    pub(crate) fn is_utf8(&self) -> bool {
+        self.encoding == "UTF8"
     }
 
     /// The column of this name.
