@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::postgres_push::{Base, CROPS, THREE_VIDEOS, VIDEOS, execute, url};
+use crate::postgres_push::{Base, CROPS, VIDEOS, execute, url};
 use crate::support::{self, column, error, multiset, query};
 
 /// An increment of the crops, whose parents meet a condition.
@@ -93,5 +93,86 @@ fn what_is_no_number_is_less_or_more_than_all_by_its_sign() {
             let memory = query(&base.session, &increment(condition, "memory")).await;
             assert_eq!(multiset(auto), multiset(memory), "{condition}");
         }
+    });
+}
+
+/// What all odd values of a versions column are.
+const ODD: [&str; 7] = [
+    r#"{"audio": "x", "frames": {"a": 1, "b": ["}", null]}}"#,
+    r#"{"audio": 1.50, "frames": true}"#,
+    r#"{"audio": null}"#,
+    "[1, 2]",
+    "\"text\"",
+    "3",
+    "null",
+];
+
+#[test]
+#[ignore = "needs METAXY_TEST_POSTGRES: .ci/run sets it"]
+fn json_of_other_shapes_gives_the_same_increment() {
+    support::run(async {
+        let base = Base::new("push_odd", VIDEOS).await;
+        for (i, _) in ODD.iter().enumerate() {
+            base.run(&[&format!(
+                "INSERT INTO video SELECT 'v{i}' AS video_id, named_struct('k', 'v', 'l', 'v') AS texts, \
+                 named_struct('k', 'v', 'n', 1) AS mixed, \
+                 named_struct('audio', 'a', 'frames', 'f') AS metaxy_provenance_by_field"
+            )])
+            .await;
+        }
+        base.run(&[CROPS]).await;
+        for (i, odd) in ODD.iter().enumerate() {
+            let set = format!(
+                "SET search_path = push_odd; UPDATE video SET metaxy_data_version_by_field = '{odd}', \
+                 texts = replace(replace('{odd}', 'audio', 'k'), 'frames', 'l')::jsonb WHERE video_id = 'v{i}'; \
+                 UPDATE video__crop SET metaxy_provenance_by_field = '{odd}', metaxy_data_version_by_field = '{odd}' \
+                 WHERE video_id = 'v{i}'"
+            );
+            execute(&set).await;
+        }
+        let rows = base.both("video/crop", "", "").await;
+        assert_eq!(rows.len(), ODD.len());
+        for condition in ["texts['l'] IS NULL", "texts['l'] = 'true'", "texts['k'] > '0'"] {
+            base.both("video/crop", &format!(", filters => MAP {{'video': {condition}}}"), "").await;
+        }
+        let plan = base.explain(&increment("mixed['k'] = 'v'", "auto")).await;
+        assert!(plan.contains("engine=in memory"), "{plan}");
+        assert_eq!(query(&base.session, &increment("mixed['k'] = 'v'", "auto")).await.len(), ODD.len());
+        // Orphans show what is stored.
+        base.run(&["DELETE FROM video WHERE true"]).await;
+        assert_eq!(base.both("video/crop", "", "").await.len(), ODD.len());
+    });
+}
+
+#[test]
+#[ignore = "needs METAXY_TEST_POSTGRES: .ci/run sets it"]
+fn an_infinite_time_is_an_error_that_names_its_column_wherever_it_is_read() {
+    support::run(async {
+        let base = Base::new("push_infinite", VIDEOS).await;
+        base.run(&["INSERT INTO video SELECT 'a' AS video_id, TIMESTAMP '2024-01-01' AS seen, \
+             arrow_cast('2026-01-02T03:04:05Z', 'Timestamp(Microsecond, Some(\"UTC\"))') AS at, \
+             DATE '2024-01-01' AS day, named_struct('audio', 'a', 'frames', 'f') AS metaxy_provenance_by_field"])
+            .await;
+        let conditions = [
+            ("seen", "seen > arrow_cast('2024-01-02T00:00:00', 'Timestamp(Microsecond, None)')"),
+            ("at", "at > arrow_cast('2024-01-02T00:00:00Z', 'Timestamp(Microsecond, Some(\"UTC\"))')"),
+            ("day", "day > DATE '2024-01-02'"),
+        ];
+        for (column, condition) in conditions {
+            let options = format!(", filters => MAP {{'video': {condition}}}");
+            base.both("video/crop", &options, "").await;
+            for infinity in ["infinity", "-infinity"] {
+                execute(&format!("UPDATE push_infinite.video SET {column} = '{infinity}'")).await;
+                for engine in ["native", "memory"] {
+                    let message = error(&base.session, &increment(condition, engine)).await;
+                    assert!(message.contains(&format!("column \"{column}\"")), "{engine}: {message}");
+                    assert!(message.contains("can't be read"), "{engine}: {message}");
+                }
+            }
+            execute(&format!("UPDATE push_infinite.video SET {column} = NULL")).await;
+            base.both("video/crop", &options, "").await;
+        }
+        let left: Value = json!([]);
+        assert_eq!(json!(query(&base.session, &increment("day IS NOT NULL", "native")).await), left);
     });
 }

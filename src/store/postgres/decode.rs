@@ -15,6 +15,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit}
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::ReaderBuilder;
 
+use super::flat::{flat, holds_texts};
 use super::names::identifier;
 use super::numeric;
 use crate::error::{MetaxyError, Result};
@@ -278,12 +279,15 @@ impl Column {
                         .transpose()?,
                 );
             }
-            Values::Json(_, lines) => {
+            Values::Json(data_type, lines) => {
                 match value {
                     // JSONB begins with the number of its version.
                     Some([1, json @ ..]) => {
                         lines.extend_from_slice(b"{\"c\":");
-                        lines.extend_from_slice(json);
+                        match if holds_texts(data_type) { flat(json) } else { None } {
+                            Some(texts) => lines.extend_from_slice(&texts),
+                            None => lines.extend_from_slice(json),
+                        }
                         lines.extend_from_slice(b"}\n");
                     }
                     Some(_) => return Err(wrong("JSON of an unknown version".into())),
