@@ -117,3 +117,58 @@ fn a_delete_leaves_a_row_alone_that_came_while_it_waited() {
         assert_eq!(left, [json!({"video_id": "v12", "size": 2})]);
     });
 }
+
+/// A role that may do what `grants` say, in which `S` is the schema of a project; dropped in the end.
+struct Role(String);
+
+impl Role {
+    async fn new(name: &str) -> Self {
+        let role = Self(format!("metaxy_{name}_{}", std::process::id()));
+        server().await.batch_execute(&format!("CREATE ROLE {} LOGIN", role.0)).await.unwrap();
+        role
+    }
+
+    async fn may(&self, project: &Project, grants: &[&str]) {
+        for grant in grants {
+            let grant = grant.replace(" S", &format!(" \"{}\"", project.schema()));
+            server().await.batch_execute(&format!("GRANT {grant} TO {}", self.0)).await.unwrap();
+        }
+    }
+
+    /// Works on the project's tables from now on as this role.
+    fn takes_over(&self, project: &Project) {
+        let url = postgres();
+        let (_, place) = url.split_once('@').unwrap();
+        let file = project.path().join("metaxy.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace(&url, &format!("postgresql://{}@{place}", self.0))).unwrap();
+    }
+
+    async fn drop(self) {
+        let sql = format!("DROP OWNED BY {0}; DROP ROLE {0}", self.0);
+        server().await.batch_execute(&sql).await.unwrap();
+    }
+}
+
+/// One sample of some writer, with more columns, each followed by a comma.
+fn one(id: &str, columns: &str, fields: &str) -> String {
+    format!(
+        "INSERT INTO video__raw SELECT '{id}' AS video_id, {columns} named_struct({fields}) \
+         AS metaxy_provenance_by_field"
+    )
+}
+
+#[test]
+#[ignore = "needs METAXY_TEST_POSTGRES: .ci/run sets it"]
+fn a_table_is_created_in_a_schema_that_is_there_without_leave_to_create_schemas() {
+    run(async {
+        let (project, role) = (Project::postgres(FEATURES), Role::new("creates").await);
+        server().await.batch_execute(&format!("CREATE SCHEMA \"{}\"", project.schema())).await.unwrap();
+        role.may(&project, &["USAGE, CREATE ON SCHEMA S"]).await;
+        role.takes_over(&project);
+        let session = project.session().await;
+        query(&session, &one("a", "", "'default', 'v'")).await;
+        assert_eq!(query(&session, "SELECT video_id FROM video__raw").await, [json!({"video_id": "a"})]);
+        role.drop().await;
+    });
+}

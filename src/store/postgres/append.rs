@@ -19,7 +19,7 @@ use tokio_postgres::Client;
 use super::database::{Database, Lease};
 use super::encode::{self, HEAD, TAIL, Targets};
 use super::names::{identifier, literal};
-use super::relation::{Relation, is_versions};
+use super::relation::{Relation, is_versions, schema_exists};
 use super::state::still_holds;
 use super::types::PostgresType;
 use super::{PostgresStore, ddl, writes};
@@ -253,8 +253,9 @@ impl Write<'_> {
                     .map_or_else(String::new, |name| format!("{}.", identifier(name)));
                 let create = ddl::create(&schema, &self.store.table(self.feature)?, &self.schema, recorded);
                 let mut statements = create.map_err(|reason| self.refused(reason))?;
+                // Even where there is one, to create it if there is none needs leave to create schemas.
                 if let Some(schema) = self.database().schema()
-                    && self.store.auto_create
+                    && !schema_exists(self.database(), client, schema).await?
                 {
                     statements.insert(0, format!("CREATE SCHEMA IF NOT EXISTS {}", identifier(schema)));
                 }

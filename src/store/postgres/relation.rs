@@ -145,6 +145,20 @@ impl Relation {
     }
 }
 
+/// Whether the database has a schema of this name.
+///
+/// # Errors
+/// The catalog can't be read.
+pub(crate) async fn schema_exists(
+    database: &Database,
+    client: &impl GenericClient,
+    name: &str,
+) -> Result<bool> {
+    let sql = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1";
+    let found = client.query_opt(sql, &[&name]).await;
+    Ok(found.map_err(|error| database.failed(&error))?.is_some())
+}
+
 /// Whether a column holds versions by field.
 pub(crate) fn is_versions(name: &str) -> bool {
     name == PROVENANCE_BY_FIELD || name == DATA_VERSION_BY_FIELD
