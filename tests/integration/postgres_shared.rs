@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::concurrency::{FEATURES, WRITERS, all_at_once, insert};
 use crate::postgres::{beside, server};
 use crate::postgres_faults::at;
-use crate::support::{Project, column, postgres, query, run, try_query};
+use crate::support::{Project, column, error, postgres, query, run, try_query};
 
 /// Twenty samples, from v10 to v29.
 fn twenty(size: i64) -> String {
@@ -118,7 +118,7 @@ fn a_delete_leaves_a_row_alone_that_came_while_it_waited() {
     });
 }
 
-/// A role that may do what `grants` say, in which `S` is the schema of a project; dropped in the end.
+/// A role that may do what `grants` say, in which `$S` is the schema of a project; dropped in the end.
 struct Role(String);
 
 impl Role {
@@ -130,7 +130,7 @@ impl Role {
 
     async fn may(&self, project: &Project, grants: &[&str]) {
         for grant in grants {
-            let grant = grant.replace(" S", &format!(" \"{}\"", project.schema()));
+            let grant = grant.replace("$S", &format!("\"{}\"", project.schema()));
             server().await.batch_execute(&format!("GRANT {grant} TO {}", self.0)).await.unwrap();
         }
     }
@@ -164,11 +164,56 @@ fn a_table_is_created_in_a_schema_that_is_there_without_leave_to_create_schemas(
     run(async {
         let (project, role) = (Project::postgres(FEATURES), Role::new("creates").await);
         server().await.batch_execute(&format!("CREATE SCHEMA \"{}\"", project.schema())).await.unwrap();
-        role.may(&project, &["USAGE, CREATE ON SCHEMA S"]).await;
+        role.may(&project, &["USAGE, CREATE ON SCHEMA $S"]).await;
         role.takes_over(&project);
         let session = project.session().await;
         query(&session, &one("a", "", "'default', 'v'")).await;
         assert_eq!(query(&session, "SELECT video_id FROM video__raw").await, [json!({"video_id": "a"})]);
+        role.drop().await;
+    });
+}
+
+#[test]
+#[ignore = "needs METAXY_TEST_POSTGRES: .ci/run sets it"]
+fn a_role_that_may_only_add_rows_writes() {
+    run(async {
+        let (project, role) = (Project::postgres(FEATURES), Role::new("appends").await);
+        let owner = project.session().await;
+        query(&owner, "SET metaxy.write_key = 'first'").await;
+        query(&owner, &one("owner", "1 AS size,", "'default', 'v'")).await;
+        role.may(&project, &["USAGE ON SCHEMA $S", "SELECT ON ALL TABLES IN SCHEMA $S"]).await;
+        role.takes_over(&project);
+        let session = project.session().await;
+        let message = error(&session, &one("a", "2 AS size,", "'default', 'v'")).await;
+        assert!(message.contains("permission denied for table video__raw"), "{message}");
+        assert!(message.contains("to write INSERT too"), "{message}");
+        role.may(&project, &["INSERT ON ALL TABLES IN SCHEMA $S"]).await;
+        let write = |i: usize| (0..3).map(|n| one(&format!("w{i}-{n}"), "2 AS size,", "'default', 'v'")).collect();
+        let results = all_at_once(&project, write).await;
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        let once = |i: usize| {
+            vec!["SET metaxy.write_key = 'once'".to_owned(), one(&format!("k{i}"), "3 AS size,", "'default', 'v'")]
+        };
+        let results = all_at_once(&project, once).await;
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        let counted = "SELECT count(*) AS n, count(DISTINCT metaxy_updated_at) AS times FROM history.video__raw";
+        let n = WRITERS * 3 + 2;
+        assert_eq!(query(&session, counted).await, [json!({"n": n, "times": n})]);
+        // Other fields of the versions need nothing of the owner.
+        let fields = FEATURES.replace("id_columns", "fields = [\"default\", \"more\"]\nid_columns");
+        project.write("features.toml", &fields);
+        let session = project.session().await;
+        query(&session, &one("more", "4 AS size,", "'default', 'v', 'more', 'w'")).await;
+        let more = "SELECT metaxy_provenance_by_field['more'] AS v FROM video__raw";
+        assert_eq!(query(&session, more).await, [json!({"v": "w"})]);
+        // A soft delete adds rows; a column can't be added, nor a row taken out.
+        query(&session, "DELETE FROM video__raw WHERE video_id = 'more'").await;
+        assert_eq!(query(&session, more).await, Vec::<Value>::new());
+        let message = error(&session, &one("b", "true AS good,", "'default', 'v', 'more', 'w'")).await;
+        assert!(message.contains("must be owner of table video__raw"), "{message}");
+        assert!(message.contains("let somebody run who may: ALTER TABLE "), "{message}");
+        let message = error(&session, "DELETE FROM history.video__raw WHERE size = 2").await;
+        assert!(message.contains("permission denied") && message.contains("history DELETE too"), "{message}");
         role.drop().await;
     });
 }

@@ -26,6 +26,10 @@ pub(crate) struct Relation {
     pub table: String,
     /// The server's number for the table: another table of the same name has another one.
     pub oid: u32,
+    /// Whether we may alter it.
+    pub is_own: bool,
+    /// Whether we may lock all other writers out.
+    pub is_lockable: bool,
     /// The encoding of text in the database.
     pub encoding: String,
     /// The file that its rows are in: another one after `VACUUM FULL`, `CLUSTER` and others that move all rows.
@@ -52,7 +56,8 @@ pub(crate) struct RelationColumn {
 }
 
 const TABLE: &str = "SELECT c.oid, n.nspname::text, c.relkind::text, obj_description(c.oid, 'pg_class'), \
-     pg_relation_filenode(c.oid), current_setting('server_encoding') \
+     pg_relation_filenode(c.oid), current_setting('server_encoding'), pg_has_role(c.relowner, 'USAGE'), \
+     has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE') \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname = coalesce($1, current_schema()) AND c.relname = $2 \
      AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
@@ -104,6 +109,8 @@ impl Relation {
             oid,
             file: found.get(4),
             encoding: found.get(5),
+            is_own: found.get(6),
+            is_lockable: found.get(7),
             columns: columns.collect(),
             recorded: comment.as_deref().and_then(recorded_settings),
             is_plain: kind == "r",
