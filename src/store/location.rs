@@ -192,14 +192,21 @@ mod tests {
 
     #[test]
     fn a_root_that_looks_like_a_url_is_no_folder() {
-        for root in ["s3://bad bucket/x", "s3://[x/y", "s3 ://bucket/x", "s3://ada:hunter2@bad bucket/x", "://x/y/"] {
+        for root in
+            ["s3://bad bucket/x", "s3://[x/y", "s3 ://bucket/x", "s3://ada:hunter2@bad bucket/x", "://x/y/"]
+        {
             let outcome = root_url(root);
             assert_eq!(outcome.is_ok(), root.starts_with(':'), "{root}");
             let Err(error) = outcome else { continue };
-            assert!(error.starts_with("root_path ") && error.contains("it is no URL that can be read"), "{error}");
+            assert!(
+                error.starts_with("root_path ") && error.contains("it is no URL that can be read"),
+                "{error}"
+            );
             assert!(!error.contains("hunter2"), "{error}");
         }
-        for (root, url) in [("s3://bucket/x", "s3://bucket/x/"), ("/a/../b", "file:///b/"), ("/a://b", "file:///a:/b/")] {
+        for (root, url) in
+            [("s3://bucket/x", "s3://bucket/x/"), ("/a/../b", "file:///b/"), ("/a://b", "file:///a:/b/")]
+        {
             assert_eq!(root_url(root).unwrap().as_str(), url);
         }
     }

@@ -9,7 +9,9 @@ use crate::support::{self, column, error, multiset, query};
 
 /// An increment of the crops, whose parents meet a condition.
 fn increment(condition: &str, engine: &str) -> String {
-    format!("SELECT * FROM resolve_update('video/crop', filters => MAP {{'video': {condition}}}, engine => '{engine}')")
+    format!(
+        "SELECT * FROM resolve_update('video/crop', filters => MAP {{'video': {condition}}}, engine => '{engine}')"
+    )
 }
 
 #[test]
@@ -45,9 +47,11 @@ fn a_database_in_another_encoding_leaves_text_to_us() {
                 ("video_id <> '\u{1F3AC}'", &sorted[..]),
                 ("video_id LIKE '_' AND video_id < 'zz'", &sorted[..1]),
             ] {
-                let rows = query(&base.session, &format!("SELECT video_id FROM video WHERE {condition} ORDER BY 1"));
+                let rows =
+                    query(&base.session, &format!("SELECT video_id FROM video WHERE {condition} ORDER BY 1"));
                 assert_eq!(column(&rows.await, "video_id"), wanted, "{encoding}: {condition}");
-                let rows = query(&base.session, &format!("{} ORDER BY video_id", increment(condition, "auto")));
+                let rows =
+                    query(&base.session, &format!("{} ORDER BY video_id", increment(condition, "auto")));
                 assert_eq!(column(&rows.await, "video_id"), wanted, "{encoding}: {condition}");
             }
             base.run(&[CROPS]).await;

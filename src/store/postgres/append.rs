@@ -292,7 +292,11 @@ impl Write<'_> {
             if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
                 return self.database().failed(&error);
             }
-            self.refused(format!("{}; let somebody run who may: {};", describe(&error), statements.join("; ")))
+            self.refused(format!(
+                "{}; let somebody run who may: {};",
+                describe(&error),
+                statements.join("; ")
+            ))
         })?;
         let table = self.store.table(self.feature)?;
         let found = Relation::find(self.database(), client, &table).await?;
@@ -306,8 +310,7 @@ impl Write<'_> {
         let mut given = Vec::new();
         for field in self.schema.fields() {
             let fits_all = relation.column(field.name()).is_some_and(|column| {
-                is_versions(&column.name)
-                    && !(column.recorded && self.store.auto_create && relation.is_own)
+                is_versions(&column.name) && !(column.recorded && self.store.auto_create && relation.is_own)
                     || column.postgres.is_json() && !column.recorded && is_nested(field)
             });
             // JSON takes any fields; which ones there are is found without a record, too.

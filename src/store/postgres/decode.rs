@@ -315,7 +315,9 @@ impl Column {
             Values::Time(values) => Arc::new(values.finish()),
             Values::Timestamp(values) => Arc::new(values.finish()),
             Values::Json(data_type, lines) => {
-                from_json(data_type, &std::mem::take(lines), rows).map_err(|e| wrong(e.to_string()))?
+                let lines = std::mem::take(lines);
+                from_json(data_type, &lines, rows)
+                    .map_err(|error| wrong(misfit(data_type, &lines, &error)))?
             }
         };
         if *array.data_type() == self.target {
@@ -330,6 +332,19 @@ fn row(value: &[u8]) -> Result<u64, String> {
     match value {
         [a, b, c, d, e, f] => Ok(u64::from_be_bytes([0, 0, *a, *b, *c, *d, *e, *f])),
         number => Ok(u64::from_be_bytes(bytes(number)?)),
+    }
+}
+
+/// Why JSON can't be read as this type.
+fn misfit(data_type: &DataType, lines: &[u8], error: &ArrowError) -> String {
+    let nested = b"{\"c\":[[";
+    match data_type {
+        DataType::List(element)
+            if !element.data_type().is_nested() && lines.windows(nested.len()).any(|part| part == nested) =>
+        {
+            format!("an array of more than one dimension can't be read as {data_type}")
+        }
+        _ => format!("JSON that can't be read as {data_type}: {error}"),
     }
 }
 

@@ -156,9 +156,11 @@ impl Settings {
         if options.iter().any(|(key, _)| key == "password")
             && options.iter().any(|(key, _)| !KNOWN.contains(&key.as_str()))
         {
-            return Err("connection_string has an option that is not known here, or a password in which & has to be \
+            return Err(
+                "connection_string has an option that is not known here, or a password in which & has to be \
                         written as %26"
-                .into());
+                    .into(),
+            );
         }
         self.read_options(options.iter().map(|(key, value)| (key.as_str(), value.as_str())), "")
     }

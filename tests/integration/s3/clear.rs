@@ -151,7 +151,10 @@ fn a_place_or_endpoint_that_cannot_be_is_an_error_of_its_option_and_no_folder() 
             for endpoint in ["hunter2", "localhost:9000", "http://127.0.0.1:9000 hunter2"] {
                 place.reach(endpoint, KEY, SECRET, "");
                 let text = message(&place).await;
-                assert!(text.contains("store dev") && text.contains("AWS_ENDPOINT_URL is not the address"), "{text}");
+                assert!(
+                    text.contains("store dev") && text.contains("AWS_ENDPOINT_URL is not the address"),
+                    "{text}"
+                );
             }
             for root in ["s3://bad bucket/x", "s3://[x/y", "s3://bad%20bucket/x", "ftp://host/x", "s3:///x"] {
                 place.configure(root, "http://127.0.0.1:1", KEY, SECRET, "");
