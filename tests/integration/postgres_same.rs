@@ -2,7 +2,7 @@
 //!
 //! Ignored by default: `METAXY_TEST_POSTGRES` is the URL of a database.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::postgres_push::{Base, CROPS, VIDEOS, execute, url};
 use crate::support::{self, column, error, multiset, query};
@@ -48,11 +48,13 @@ fn a_database_in_another_encoding_leaves_text_to_us() {
                 ("video_id LIKE '_' AND video_id < 'zz'", &sorted[..1]),
             ] {
                 let rows =
-                    query(&base.session, &format!("SELECT video_id FROM video WHERE {condition} ORDER BY 1"));
-                assert_eq!(column(&rows.await, "video_id"), wanted, "{encoding}: {condition}");
+                    query(&base.session, &format!("SELECT video_id FROM video WHERE {condition} ORDER BY 1"))
+                        .await;
+                assert_eq!(column(&rows, "video_id"), wanted, "{encoding}: {condition}");
                 let rows =
-                    query(&base.session, &format!("{} ORDER BY video_id", increment(condition, "auto")));
-                assert_eq!(column(&rows.await, "video_id"), wanted, "{encoding}: {condition}");
+                    query(&base.session, &format!("{} ORDER BY video_id", increment(condition, "auto")))
+                        .await;
+                assert_eq!(column(&rows, "video_id"), wanted, "{encoding}: {condition}");
             }
             base.run(&[CROPS]).await;
             assert_eq!(query(&base.session, &increment("true", "auto")).await, Vec::<Value>::new());
@@ -154,12 +156,15 @@ fn an_infinite_time_is_an_error_that_names_its_column_wherever_it_is_read() {
     support::run(async {
         let base = Base::new("push_infinite", VIDEOS).await;
         base.run(&["INSERT INTO video SELECT 'a' AS video_id, TIMESTAMP '2024-01-01' AS seen, \
-             arrow_cast('2026-01-02T03:04:05Z', 'Timestamp(Microsecond, Some(\"UTC\"))') AS at, \
+             arrow_cast('2026-01-02T03:04:05Z', 'Timestamp(Microsecond, Some(\"UTC\"))') AS moment, \
              DATE '2024-01-01' AS day, named_struct('audio', 'a', 'frames', 'f') AS metaxy_provenance_by_field"])
             .await;
         let conditions = [
             ("seen", "seen > arrow_cast('2024-01-02T00:00:00', 'Timestamp(Microsecond, None)')"),
-            ("at", "at > arrow_cast('2024-01-02T00:00:00Z', 'Timestamp(Microsecond, Some(\"UTC\"))')"),
+            (
+                "moment",
+                "moment > arrow_cast('2024-01-02T00:00:00Z', 'Timestamp(Microsecond, Some(\"UTC\"))')",
+            ),
             ("day", "day > DATE '2024-01-02'"),
         ];
         for (column, condition) in conditions {
@@ -176,7 +181,7 @@ fn an_infinite_time_is_an_error_that_names_its_column_wherever_it_is_read() {
             execute(&format!("UPDATE push_infinite.video SET {column} = NULL")).await;
             base.both("video/crop", &options, "").await;
         }
-        let left: Value = json!([]);
-        assert_eq!(json!(query(&base.session, &increment("day IS NOT NULL", "native")).await), left);
+        let left = query(&base.session, &increment("day IS NOT NULL", "native")).await;
+        assert_eq!(left, Vec::<Value>::new());
     });
 }

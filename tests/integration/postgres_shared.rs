@@ -19,8 +19,8 @@ fn twenty(size: i64) -> String {
     )
 }
 
-/// Runs a statement that waits for the lock of the table until others have done this with it.
-async fn overtaken(project: &Project, sql: &'static str, meanwhile: impl AsyncFnOnce(&str)) -> Vec<Value> {
+/// Runs a statement that waits for the lock of the table until another client has done this with it, which is `$T` there.
+async fn overtaken(project: &Project, sql: &'static str, meanwhile: &str) -> Vec<Value> {
     let schema = project.schema();
     let admin = server().await;
     let lock = format!("hashtextextended('metaxy/{schema}/video__raw', 0)");
@@ -31,16 +31,16 @@ async fn overtaken(project: &Project, sql: &'static str, meanwhile: impl AsyncFn
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory' AND query LIKE '%{schema}%'"
     );
     while admin.query_one(&waiting, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-        assert!(!statement.is_finished(), "{:?}", statement.await);
+        if statement.is_finished() {
+            let outcome = statement.await;
+            panic!("{outcome:?}");
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    meanwhile(&format!("\"{schema}\".video__raw")).await;
+    let meanwhile = meanwhile.replace("$T", &format!("\"{schema}\".video__raw"));
+    server().await.batch_execute(&meanwhile).await.unwrap();
     admin.batch_execute(&format!("SELECT pg_advisory_unlock({lock})")).await.unwrap();
     statement.await.unwrap().unwrap()
-}
-
-async fn vacuum_full(table: &str) {
-    server().await.batch_execute(&format!("VACUUM FULL {table}")).await.unwrap();
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_hard_delete_takes_the_rows_it_was_asked_for_out_of_a_table_that_is_rewritte
         query(&project.session().await, &twenty(1)).await;
         beside(&project, "DELETE FROM video__raw WHERE video_id < 'v15'").await;
         let sql = "DELETE FROM history.video__raw WHERE video_id IN ('v17', 'v18')";
-        overtaken(&project, sql, vacuum_full).await;
+        overtaken(&project, sql, "VACUUM FULL $T").await;
         let left = query(&project.session().await, "SELECT video_id FROM video__raw ORDER BY 1").await;
         let wanted: Vec<Value> =
             (15..30).filter(|id| ![17, 18].contains(id)).map(|id| json!(format!("v{id}"))).collect();
@@ -68,7 +68,7 @@ fn folding_drops_only_old_rows_of_a_table_that_is_rewritten_meanwhile() {
         query(&session, &twenty(1)).await;
         beside(&project, "DELETE FROM video__raw WHERE video_id < 'v15'").await;
         query(&session, &twenty(2)).await;
-        overtaken(&project, "CALL optimize('video/raw', fold_older_than => '0s')", vacuum_full).await;
+        overtaken(&project, "CALL optimize('video/raw', fold_older_than => '0s')", "VACUUM FULL $T").await;
         let left = query(&session, "SELECT size, count(*) AS n FROM history.video__raw GROUP BY 1").await;
         assert_eq!(left, [json!({"size": 2, "n": 20})]);
     });
@@ -103,14 +103,8 @@ fn a_delete_leaves_a_row_alone_that_came_while_it_waited() {
         let level = "default_transaction_isolation%3Drepeatable%5C%20read";
         let project = at(&format!("{}?options=-c%20{level}", postgres()));
         query(&project.session().await, &twenty(1)).await;
-        let newer = async |table: &str| {
-            let client = server().await;
-            let sql = format!(
-                "CREATE TEMPORARY TABLE newer AS SELECT * FROM {table} WHERE video_id = 'v12'; \
-                 UPDATE newer SET size = 2, metaxy_updated_at = now(); INSERT INTO {table} SELECT * FROM newer"
-            );
-            client.batch_execute(&sql).await.unwrap();
-        };
+        let newer = "CREATE TEMPORARY TABLE newer AS SELECT * FROM $T WHERE video_id = 'v12'; \
+                     UPDATE newer SET size = 2, metaxy_updated_at = now(); INSERT INTO $T SELECT * FROM newer";
         overtaken(&project, "DELETE FROM video__raw WHERE size = 1", newer).await;
         let left = query(&project.session().await, "SELECT video_id, size FROM video__raw").await;
         assert_eq!(left, [json!({"video_id": "v12", "size": 2})]);
@@ -143,7 +137,7 @@ impl Role {
         std::fs::write(&file, text.replace(&url, &format!("postgresql://{}@{place}", self.0))).unwrap();
     }
 
-    async fn drop(self) {
+    async fn remove(self) {
         let sql = format!("DROP OWNED BY {0}; DROP ROLE {0}", self.0);
         server().await.batch_execute(&sql).await.unwrap();
     }
@@ -168,7 +162,7 @@ fn a_table_is_created_in_a_schema_that_is_there_without_leave_to_create_schemas(
         let session = project.session().await;
         query(&session, &one("a", "", "'default', 'v'")).await;
         assert_eq!(query(&session, "SELECT video_id FROM video__raw").await, [json!({"video_id": "a"})]);
-        role.drop().await;
+        role.remove().await;
     });
 }
 
@@ -187,8 +181,9 @@ fn a_role_that_may_only_add_rows_writes() {
         assert!(message.contains("permission denied for table video__raw"), "{message}");
         assert!(message.contains("to write INSERT too"), "{message}");
         role.may(&project, &["INSERT ON ALL TABLES IN SCHEMA $S"]).await;
-        let write =
-            |i: usize| (0..3).map(|n| one(&format!("w{i}-{n}"), "2 AS size,", "'default', 'v'")).collect();
+        let write = |i: usize| {
+            (0..3).map(|n| one(&format!("w{i}-{n}"), "2 AS size,", "'default', 'v'")).collect::<Vec<_>>()
+        };
         let results = all_at_once(&project, write).await;
         assert!(results.iter().all(Result::is_ok), "{results:?}");
         let once = |i: usize| {
@@ -218,7 +213,7 @@ fn a_role_that_may_only_add_rows_writes() {
         assert!(message.contains("let somebody run who may: ALTER TABLE "), "{message}");
         let message = error(&session, "DELETE FROM history.video__raw WHERE size = 2").await;
         assert!(message.contains("permission denied") && message.contains("history DELETE too"), "{message}");
-        role.drop().await;
+        role.remove().await;
     });
 }
 

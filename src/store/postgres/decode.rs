@@ -284,7 +284,7 @@ impl Column {
                     // JSONB begins with the number of its version.
                     Some([1, json @ ..]) => {
                         lines.extend_from_slice(b"{\"c\":");
-                        match if holds_texts(data_type) { flat(json) } else { None } {
+                        match holds_texts(data_type).then(|| flat(json)).flatten() {
                             Some(texts) => lines.extend_from_slice(&texts),
                             None => lines.extend_from_slice(json),
                         }
