@@ -149,17 +149,26 @@ fn probe(folder: &Path) -> std::io::Result<()> {
 }
 
 fn root_url(root: &str) -> std::result::Result<Url, String> {
-    if let Ok(url) = Url::parse(root)
-        && url.scheme().len() > 1
-    {
-        let mut url = url;
-        if !url.path().ends_with('/') {
-            url.set_path(&format!("{}/", url.path()));
+    match Url::parse(root) {
+        Ok(mut url) if url.scheme().len() > 1 => {
+            if !url.path().ends_with('/') {
+                url.set_path(&format!("{}/", url.path()));
+            }
+            return Ok(url);
         }
-        return Ok(url);
+        // It would be a folder with an odd name.
+        Err(error) if looks_like_url(root) => {
+            return Err(format!("root_path {}: it is no URL that can be read: {error}", redact(root)));
+        }
+        _ => {}
     }
     let path = std::path::absolute(Path::new(root)).map_err(|error| format!("root_path {root}: {error}"))?;
     Url::from_directory_path(normalized(&path)).map_err(|()| format!("root_path {root}: not a folder's path"))
+}
+
+/// Whether something that could be a scheme begins the text.
+fn looks_like_url(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, _)| scheme.len() > 1 && !scheme.contains(['/', '\\']))
 }
 
 /// The path without `.` and `..` parts, so that it compares equal to what the object store reports.
@@ -175,4 +184,30 @@ fn normalized(path: &Path) -> PathBuf {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_that_looks_like_a_url_is_no_folder() {
+        for root in
+            ["s3://bad bucket/x", "s3://[x/y", "s3 ://bucket/x", "s3://ada:hunter2@bad bucket/x", "://x/y/"]
+        {
+            let outcome = root_url(root);
+            assert_eq!(outcome.is_ok(), root.starts_with(':'), "{root}");
+            let Err(error) = outcome else { continue };
+            assert!(
+                error.starts_with("root_path ") && error.contains("it is no URL that can be read"),
+                "{error}"
+            );
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        for (root, url) in
+            [("s3://bucket/x", "s3://bucket/x/"), ("/a/../b", "file:///b/"), ("/a://b", "file:///a:/b/")]
+        {
+            assert_eq!(root_url(root).unwrap().as_str(), url);
+        }
+    }
 }

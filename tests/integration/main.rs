@@ -47,6 +47,10 @@ mod postgres_bytes;
 mod postgres_faults;
 #[cfg(feature = "postgres")]
 mod postgres_push;
+#[cfg(feature = "postgres")]
+mod postgres_same;
+#[cfg(feature = "postgres")]
+mod postgres_shared;
 mod projects;
 mod property;
 mod push_updates;

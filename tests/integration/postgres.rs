@@ -77,7 +77,6 @@ fn without_leave_to_create_tables_the_error_has_the_statements() {
         let project = Project::of_kind("postgresql", FEATURES, "", "");
         let session = project.session().await;
         let admin = server().await;
-        admin.batch_execute(&format!("CREATE SCHEMA \"{}\"", project.schema())).await.unwrap();
         let statements = |message: &str| {
             let (_, statements) = message.split_once("or run: ").unwrap_or_else(|| panic!("{message}"));
             statements.to_owned()
@@ -87,6 +86,12 @@ fn without_leave_to_create_tables_the_error_has_the_statements() {
             message.contains("its table does not exist, and auto_create_tables is off; turn it on"),
             "{message}"
         );
+        // The schema is not there either.
+        assert!(statements(&message).starts_with("CREATE SCHEMA IF NOT EXISTS \""), "{message}");
+        admin.batch_execute(&statements(&message)).await.unwrap();
+        beside(&project, "DROP TABLE video__raw").await;
+        let message = error(&session, &sample("'v1'", "1 AS size,")).await;
+        assert!(statements(&message).starts_with("CREATE TABLE "), "{message}");
         admin.batch_execute(&statements(&message)).await.unwrap();
         query(&session, &sample("'v1'", "1 AS size,")).await;
         // More fields of versions need no leave, other columns do.

@@ -14,7 +14,7 @@ use crate::support::{Project, error, one_line, postgres, query, run};
 const SECRET: &str = "hunter2";
 
 /// A project whose store is at this URL.
-fn at(url: &str) -> Project {
+pub fn at(url: &str) -> Project {
     let project = Project::postgres(FEATURES);
     let file = project.path().join("metaxy.toml");
     let text =

@@ -41,7 +41,7 @@ pub struct Base {
 }
 
 impl Base {
-    async fn new(schema: &str, features: &str) -> Self {
+    pub async fn new(schema: &str, features: &str) -> Self {
         Self::with(schema, features, "hash_algorithm = \"md5\"", &url()).await
     }
 
@@ -65,14 +65,14 @@ impl Base {
     }
 
     /// The plan of a query in one text.
-    async fn explain(&self, sql: &str) -> String {
+    pub async fn explain(&self, sql: &str) -> String {
         let rows = query(&self.session, &format!("EXPLAIN {sql}")).await;
         let physical = rows.iter().find(|row| row["plan_type"] == "physical_plan").unwrap();
         physical["plan"].as_str().unwrap().to_owned()
     }
 
     /// Asks the database and the in-memory executor, which have to agree; the rows.
-    async fn both(&self, feature: &str, options: &str, rest: &str) -> Vec<Value> {
+    pub async fn both(&self, feature: &str, options: &str, rest: &str) -> Vec<Value> {
         let call = |engine: &str| {
             format!("SELECT * FROM resolve_update('{feature}'{options}, engine => '{engine}') {rest}")
         };

@@ -46,6 +46,37 @@ fn refused(provider: Provider, error: &object_store::Error, options: &Options) -
     format!("storage_options or environment: {} can't be reached with them: {text}", provider.name())
 }
 
+/// Whether a client can make requests of an address; over others it panics. What is wrong names the option alone.
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
+fn check_address(option: &str, value: Option<String>) -> Result<(), String> {
+    let usual = |c: char| c.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=".contains(c);
+    let is_address = |text: &str| {
+        let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        host.is_some_and(|host| !host.starts_with(['/', '?', '#', ':', '@']))
+            && text.chars().all(usual)
+            && Url::parse(text).is_ok()
+    };
+    match value {
+        Some(value) if !value.is_empty() && !is_address(&value) => Err(format!(
+            "storage_options or environment: {option} is not the address of a server; it looks like \
+             https://HOST:PORT, without blanks"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a value can be a part of a server's name, which some are made of.
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
+fn check_part(option: &str, value: Option<&str>) -> Result<(), String> {
+    let usual = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    match value {
+        Some(value) if !value.chars().all(usual) => {
+            Err(format!("{option} has characters that can't be in the name of a server"))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(feature = "s3")]
 mod s3 {
     use std::time::Duration;
@@ -62,6 +93,17 @@ mod s3 {
             builder = builder.with_config(key, value);
         }
         let value = |key: Key| builder.get_config_value(&key).filter(|value| !value.is_empty());
+        for (option, key) in [
+            ("AWS_ENDPOINT_URL_S3", Key::S3Endpoint),
+            ("AWS_ENDPOINT_URL", Key::Endpoint),
+            ("AWS_ENDPOINT_URL_STS", Key::StsEndpoint),
+            ("AWS_METADATA_ENDPOINT", Key::MetadataEndpoint),
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", Key::ContainerCredentialsFullUri),
+        ] {
+            check_address(option, value(key))?;
+        }
+        check_part("storage_options or environment: AWS_REGION", value(Key::Region).as_deref())?;
+        check_part("the bucket's name", url.host_str())?;
         let endpoint = value(Key::S3Endpoint).or_else(|| value(Key::Endpoint));
         let allows = |key: ClientConfigKey| value(Key::Client(key)).is_some_and(|value| is_true(&value));
         if let Some(endpoint) = &endpoint
@@ -118,6 +160,16 @@ mod azure {
         for (key, value) in options.known::<Key>() {
             builder = builder.with_config(key, value);
         }
+        for (option, key) in [
+            ("AZURE_STORAGE_ENDPOINT", Key::Endpoint),
+            ("AZURE_STORAGE_AUTHORITY_HOST", Key::AuthorityHost),
+            ("AZURE_MSI_ENDPOINT", Key::MsiEndpoint),
+        ] {
+            check_address(option, builder.get_config_value(&key))?;
+        }
+        let account = builder.get_config_value(&Key::AccountName);
+        check_part("storage_options or environment: AZURE_STORAGE_ACCOUNT_NAME", account.as_deref())?;
+        check_part("the container's name", url.host_str())?;
         let built = builder.with_retry(options.retries.clone()).build();
         Ok(Arc::new(built.map_err(|error| refused(Provider::Azure, &error, options))?))
     }
@@ -138,6 +190,8 @@ mod google {
         for (key, value) in options.known::<Key>() {
             builder = builder.with_config(key, value);
         }
+        check_address("GOOGLE_BASE_URL", builder.get_config_value(&Key::BaseUrl))?;
+        check_part("the bucket's name", url.host_str())?;
         let built = builder.with_retry(options.retries.clone()).build();
         Ok(Arc::new(built.map_err(|error| refused(Provider::Google, &error, options))?))
     }
@@ -222,6 +276,52 @@ mod tests {
                 "proxy_url",
             ],
         );
+    }
+
+    #[cfg(feature = "s3")]
+    #[test]
+    fn an_address_that_requests_cannot_be_made_of_is_named_by_its_option() {
+        let connect = |url: &str, key: &str, value: &str| {
+            let given = [
+                ("aws_access_key_id", "ada"),
+                ("aws_secret_access_key", "s"),
+                ("aws_allow_http", "true"),
+                (key, value),
+            ];
+            let given = given.map(|(key, value)| (key.to_owned(), crate::config::Secret::new(value)));
+            let options = Options::read(Provider::S3, &given).unwrap();
+            s3::connect(&Url::parse(url).unwrap(), &options)
+        };
+        let bad = [
+            "hunter2",
+            "localhost:9000",
+            "http://a hunter2",
+            " http://a",
+            "http://",
+            "http:a",
+            "http:///a",
+            "http://:9/",
+            "http://hün/",
+            "http://a%20b/",
+            "http://a:hunter2/",
+            "ftp://a",
+        ];
+        for (key, option) in [
+            ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL "),
+            ("endpoint_url", "AWS_ENDPOINT_URL "),
+            ("aws_endpoint_url_s3", "AWS_ENDPOINT_URL_S3 "),
+            ("aws_metadata_endpoint", "AWS_METADATA_ENDPOINT "),
+        ] {
+            for value in bad {
+                let error = connect("s3://bucket/a", &key.to_lowercase(), value).unwrap_err();
+                assert!(error.contains(option) && !error.contains("hunter2"), "{key} {value}: {error}");
+            }
+        }
+        assert!(connect("s3://bucket/a", "aws_region", "eu west").unwrap_err().contains("AWS_REGION"));
+        assert!(connect("s3://bad%20bucket/a", "aws_region", "eu").unwrap_err().contains("bucket's name"));
+        for value in ["http://127.0.0.1:9000", "https://s3.example.org/", "http://[::1]:9000/path"] {
+            connect("s3://bucket/a", "aws_endpoint_url", value).unwrap();
+        }
     }
 
     #[cfg(feature = "azure")]

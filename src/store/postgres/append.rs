@@ -15,11 +15,13 @@ use datafusion::error::DataFusionError;
 use futures::stream::BoxStream;
 use futures::{SinkExt, StreamExt};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::database::{Database, Lease};
 use super::encode::{self, HEAD, TAIL, Targets};
+use super::errors::describe;
 use super::names::{identifier, literal};
-use super::relation::{Relation, is_versions};
+use super::relation::{Relation, is_versions, schema_exists};
 use super::state::still_holds;
 use super::types::PostgresType;
 use super::{PostgresStore, ddl, writes};
@@ -122,6 +124,10 @@ pub(crate) fn in_storable_types(
     (storable, rows.boxed())
 }
 
+/// Begins a transaction that sees under a lock what others did while it was waited for, whatever the default is of the
+/// database or the role.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
 /// Runs `work` in a transaction, which counts if it succeeds and otherwise leaves no trace.
 ///
 /// # Errors
@@ -131,7 +137,7 @@ pub(crate) async fn transaction<T>(
     mut lease: Lease,
     work: impl AsyncFnOnce(&Client) -> Result<T>,
 ) -> Result<T> {
-    lease.batch_execute("BEGIN").await.map_err(|error| database.failed(&error))?;
+    lease.batch_execute(BEGIN).await.map_err(|error| database.failed(&error))?;
     match work(&lease).await {
         Ok(outcome) => {
             lease.batch_execute("COMMIT").await.map_err(|error| {
@@ -140,7 +146,7 @@ pub(crate) async fn transaction<T>(
                 } else {
                     "it isn't known whether the write was done; look before you repeat it, or use a write key"
                 };
-                database.error(format!("{}; {what}", super::errors::describe(&error)))
+                database.error(format!("{}; {what}", describe(&error)))
             })?;
             lease.done();
             Ok(outcome)
@@ -196,7 +202,9 @@ impl Write<'_> {
         let Some(relation) = Relation::find(self.database(), client, &table).await? else {
             return Ok(None);
         };
-        let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", relation.qualified());
+        // Who may only add rows can't lock others out. Those that know us wait all the same, for the name.
+        let mode = if relation.is_lockable { "SHARE ROW EXCLUSIVE" } else { "ROW EXCLUSIVE" };
+        let lock = format!("LOCK TABLE {} IN {mode} MODE", relation.qualified());
         self.execute(client, &lock).await?;
         // Its columns may have been others while the lock was waited for.
         Relation::find(self.database(), client, &table).await
@@ -249,8 +257,9 @@ impl Write<'_> {
                     .map_or_else(String::new, |name| format!("{}.", identifier(name)));
                 let create = ddl::create(&schema, &self.store.table(self.feature)?, &self.schema, recorded);
                 let mut statements = create.map_err(|reason| self.refused(reason))?;
+                // Even where there is one, to create it if there is none needs leave to create schemas.
                 if let Some(schema) = self.database().schema()
-                    && self.store.auto_create
+                    && !schema_exists(self.database(), client, schema).await?
                 {
                     statements.insert(0, format!("CREATE SCHEMA IF NOT EXISTS {}", identifier(schema)));
                 }
@@ -279,7 +288,16 @@ impl Write<'_> {
             self.execute(client, "SELECT pg_advisory_xact_lock(hashtextextended('metaxy/schema', 0))")
                 .await?;
         }
-        self.execute(client, &statements.join(";\n")).await?;
+        client.batch_execute(&statements.join(";\n")).await.map_err(|error| {
+            if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+                return self.database().failed(&error);
+            }
+            self.refused(format!(
+                "{}; let somebody run who may: {};",
+                describe(&error),
+                statements.join("; ")
+            ))
+        })?;
         let table = self.store.table(self.feature)?;
         let found = Relation::find(self.database(), client, &table).await?;
         found.ok_or_else(|| {
@@ -292,7 +310,7 @@ impl Write<'_> {
         let mut given = Vec::new();
         for field in self.schema.fields() {
             let fits_all = relation.column(field.name()).is_some_and(|column| {
-                is_versions(&column.name) && !(column.recorded && self.store.auto_create)
+                is_versions(&column.name) && !(column.recorded && self.store.auto_create && relation.is_own)
                     || column.postgres.is_json() && !column.recorded && is_nested(field)
             });
             // JSON takes any fields; which ones there are is found without a record, too.

@@ -15,6 +15,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit}
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::ReaderBuilder;
 
+use super::flat::{flat, holds_texts};
 use super::names::identifier;
 use super::numeric;
 use crate::error::{MetaxyError, Result};
@@ -278,12 +279,15 @@ impl Column {
                         .transpose()?,
                 );
             }
-            Values::Json(_, lines) => {
+            Values::Json(data_type, lines) => {
                 match value {
                     // JSONB begins with the number of its version.
                     Some([1, json @ ..]) => {
                         lines.extend_from_slice(b"{\"c\":");
-                        lines.extend_from_slice(json);
+                        match holds_texts(data_type).then(|| flat(json)).flatten() {
+                            Some(texts) => lines.extend_from_slice(&texts),
+                            None => lines.extend_from_slice(json),
+                        }
                         lines.extend_from_slice(b"}\n");
                     }
                     Some(_) => return Err(wrong("JSON of an unknown version".into())),
@@ -311,7 +315,9 @@ impl Column {
             Values::Time(values) => Arc::new(values.finish()),
             Values::Timestamp(values) => Arc::new(values.finish()),
             Values::Json(data_type, lines) => {
-                from_json(data_type, &std::mem::take(lines), rows).map_err(|e| wrong(e.to_string()))?
+                let lines = std::mem::take(lines);
+                from_json(data_type, &lines, rows)
+                    .map_err(|error| wrong(misfit(data_type, &lines, &error)))?
             }
         };
         if *array.data_type() == self.target {
@@ -326,6 +332,19 @@ fn row(value: &[u8]) -> Result<u64, String> {
     match value {
         [a, b, c, d, e, f] => Ok(u64::from_be_bytes([0, 0, *a, *b, *c, *d, *e, *f])),
         number => Ok(u64::from_be_bytes(bytes(number)?)),
+    }
+}
+
+/// Why JSON can't be read as this type.
+fn misfit(data_type: &DataType, lines: &[u8], error: &ArrowError) -> String {
+    let nested = b"{\"c\":[[";
+    match data_type {
+        DataType::List(element)
+            if !element.data_type().is_nested() && lines.windows(nested.len()).any(|part| part == nested) =>
+        {
+            format!("an array of more than one dimension can't be read as {data_type}")
+        }
+        _ => format!("JSON that can't be read as {data_type}: {error}"),
     }
 }
 

@@ -20,6 +20,10 @@ pub(crate) const HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// What it ends with.
 pub(crate) const TAIL: &[u8] = &[0xff, 0xff];
 
+/// The days, and the microseconds, from 2000 on that PostgreSQL has. The least numbers of all stand for infinity there.
+const DAYS: std::ops::Range<i32> = -2_451_545..2_145_031_949;
+const MICROS: std::ops::Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
+
 /// Columns of batches, by name, and the types of the columns that they are copied into.
 pub(crate) type Targets = Vec<(String, PostgresType)>;
 
@@ -153,16 +157,16 @@ fn plain(array: &ArrayRef, row: usize, out: &mut Vec<u8>) -> Result<(), String> 
         DataType::Binary => out.extend_from_slice(array.as_binary::<i32>().value(row)),
         DataType::Date32 => {
             let days = array.as_primitive::<Date32Type>().value(row);
-            let days = days.checked_sub(EPOCH_DAYS).ok_or("a date is too early for PostgreSQL")?;
-            out.extend(days.to_be_bytes());
+            let days = days.checked_sub(EPOCH_DAYS).filter(|days| DAYS.contains(days));
+            out.extend(days.ok_or("a date is too far off for PostgreSQL")?.to_be_bytes());
         }
         DataType::Time64(_) => {
             out.extend(array.as_primitive::<Time64MicrosecondType>().value(row).to_be_bytes());
         }
         DataType::Timestamp(_, _) => {
             let time = array.as_primitive::<TimestampMicrosecondType>().value(row);
-            let time = time.checked_sub(EPOCH_MICROS).ok_or("a time is too early for PostgreSQL")?;
-            out.extend(time.to_be_bytes());
+            let time = time.checked_sub(EPOCH_MICROS).filter(|time| MICROS.contains(time));
+            out.extend(time.ok_or("a time is too far off for PostgreSQL")?.to_be_bytes());
         }
         other => return Err(format!("values of type {other} can't be written to PostgreSQL")),
     }

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 
 use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
 
 use crate::error::one_line;
 
@@ -13,6 +14,11 @@ pub(crate) fn describe(error: &Error) -> String {
         for more in [db.detail(), db.hint()].into_iter().flatten() {
             text.push_str("; ");
             text.push_str(more);
+        }
+        if *db.code() == SqlState::INSUFFICIENT_PRIVILEGE {
+            text.push_str(
+                "; to read takes SELECT on a table, to write INSERT too, to take rows out of its history DELETE too",
+            );
         }
         return one_line(&text);
     }

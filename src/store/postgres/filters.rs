@@ -106,7 +106,7 @@ fn comparable(relation: &Relation, of: &Expr) -> Option<(String, Kind)> {
         PostgresType::Bool => (name, Kind::Bool),
         PostgresType::Int2 | PostgresType::Int4 | PostgresType::Int8 => (name, Kind::Whole),
         // Strings are compared by their bytes here.
-        PostgresType::Text => (format!("{name} COLLATE \"C\""), Kind::Text),
+        PostgresType::Text if relation.is_utf8() => (format!("{name} COLLATE \"C\""), Kind::Text),
         PostgresType::Date => (name, Kind::Date),
         PostgresType::Timestamp => (name, Kind::Timestamp),
         PostgresType::TimestampTz => (name, Kind::TimestampTz),

@@ -11,6 +11,7 @@ mod decode;
 mod encode;
 mod errors;
 mod filters;
+mod flat;
 mod members;
 mod names;
 mod numeric;

@@ -26,6 +26,14 @@ pub(crate) struct Relation {
     pub table: String,
     /// The server's number for the table: another table of the same name has another one.
     pub oid: u32,
+    /// Whether we may alter it.
+    pub is_own: bool,
+    /// Whether we may lock all other writers out.
+    pub is_lockable: bool,
+    /// The encoding of text in the database.
+    pub encoding: String,
+    /// The file that its rows are in: another one after `VACUUM FULL`, `CLUSTER` and others that move all rows.
+    pub file: Option<u32>,
     /// The columns in their order, without the row order.
     pub columns: Vec<RelationColumn>,
     /// The hash settings that the table's comment records.
@@ -47,7 +55,9 @@ pub(crate) struct RelationColumn {
     pub recorded: bool,
 }
 
-const TABLE: &str = "SELECT c.oid, n.nspname::text, c.relkind::text, obj_description(c.oid, 'pg_class') \
+const TABLE: &str = "SELECT c.oid, n.nspname::text, c.relkind::text, obj_description(c.oid, 'pg_class'), \
+     pg_relation_filenode(c.oid), current_setting('server_encoding'), pg_has_role(c.relowner, 'USAGE'), \
+     has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE') \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname = coalesce($1, current_schema()) AND c.relname = $2 \
      AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
@@ -61,8 +71,8 @@ const COLUMNS: &str = "SELECT a.attname::text, b.typname::text, format_type(b.oi
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
 
 impl Relation {
-    /// The table of this name, without the fields of its versions columns, in the schema of the settings, or in the one that the connection has; `None` if there is
-    /// none.
+    /// The table of this name, without the fields of its versions columns, in the schema of the settings, or in the one
+    /// that the connection has; `None` if there is none.
     ///
     /// # Errors
     /// The catalog can't be read, or the name is that of a view.
@@ -97,6 +107,10 @@ impl Relation {
             schema: found.get(1),
             table: table.to_owned(),
             oid,
+            file: found.get(4),
+            encoding: found.get(5),
+            is_own: found.get(6),
+            is_lockable: found.get(7),
             columns: columns.collect(),
             recorded: comment.as_deref().and_then(recorded_settings),
             is_plain: kind == "r",
@@ -106,6 +120,12 @@ impl Relation {
     /// The name for a statement: `"schema"."table"`.
     pub(crate) fn qualified(&self) -> String {
         format!("{}.{}", identifier(&self.schema), identifier(&self.table))
+    }
+
+    /// Whether text is there what it is here: in other encodings it has another order, `LIKE` may count bytes, and not
+    /// every text can be asked for.
+    pub(crate) fn is_utf8(&self) -> bool {
+        self.encoding == "UTF8"
     }
 
     /// The column of this name.
@@ -130,6 +150,20 @@ impl Relation {
     pub(crate) fn selected(&self, name: &str) -> String {
         if name == ROW_ORDER { "ctid".to_owned() } else { identifier(name) }
     }
+}
+
+/// Whether the database has a schema of this name.
+///
+/// # Errors
+/// The catalog can't be read.
+pub(crate) async fn schema_exists(
+    database: &Database,
+    client: &impl GenericClient,
+    name: &str,
+) -> Result<bool> {
+    let sql = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1";
+    let found = client.query_opt(sql, &[&name]).await;
+    Ok(found.map_err(|error| database.failed(&error))?.is_some())
 }
 
 /// Whether a column holds versions by field.

@@ -29,6 +29,8 @@ pub(crate) struct PostgresSnapshot {
     store: PostgresStore,
     feature: FeatureKey,
     state: TableState,
+    /// The file that the rows were in before they were read.
+    file: Option<u32>,
     rows: Arc<PostgresTable>,
 }
 
@@ -52,8 +54,9 @@ impl PostgresSnapshot {
         let state = state::state(&relation, &lease).await?;
         members::complete(&mut relation, &*lease).await?;
         lease.done();
+        let file = relation.file;
         let rows = Arc::new(PostgresTable::new(relation));
-        Ok(Some(Self { store: store.clone(), feature: feature.clone(), state, rows }))
+        Ok(Some(Self { store: store.clone(), feature: feature.clone(), state, file, rows }))
     }
 }
 
@@ -92,8 +95,9 @@ impl TableSnapshot for PostgresSnapshot {
         };
         let lease = database.writer().await?;
         transaction(database, lease, async |client| {
-            let relation = write.locked(client).await?.filter(|now| then.is_of(now));
-            let relation = relation.ok_or_else(overtaken)?;
+            // In another file, other rows may be at those places.
+            let same = |now: &Relation| then.is_of(now) && now.file == self.file;
+            let relation = write.locked(client).await?.filter(same).ok_or_else(overtaken)?;
             let own = state::transaction(database, client).await?;
             // Which rows may go was worked out from all that there were; what stands in for them, from new ones too.
             let since = then.since(&relation, client, own).await?;

@@ -15,6 +15,23 @@ use crate::error::{MetaxyError, Result, one_line};
 /// How long a server may take to accept a connection, if the settings don't say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The options of a connection.
+const KNOWN: [&str; 13] = [
+    "schema",
+    "sslrootcert",
+    "sslmode",
+    "user",
+    "password",
+    "dbname",
+    "host",
+    "port",
+    "application_name",
+    "options",
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+];
+
 /// Where the database is and how its certificate is checked.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -119,6 +136,13 @@ impl Settings {
             return Err("connection_string has to begin with postgresql://".into());
         }
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        // A part of a password behind such a sign would pass for a host, a database or an option, and be shown.
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        if rest[end..].contains('@') || rest[..end].matches('@').count() > 1 {
+            return Err("connection_string has an @ where none can be; in a user, a password or an option, write %40 \
+                        for @, %2F for /, %3F for ? and %23 for #"
+                .into());
+        }
         let (server, path) = place.split_once('/').unwrap_or((place, ""));
         let (database, schema) = path.split_once('/').unwrap_or((path, ""));
         if !schema.is_empty() {
@@ -128,6 +152,16 @@ impl Settings {
             format!("postgresql://{server}/{database}").parse().map_err(|_| unreadable.to_owned())?;
         let options: Vec<(String, String)> =
             url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        // After a password with an & in it comes a part of it.
+        if options.iter().any(|(key, _)| key == "password")
+            && options.iter().any(|(key, _)| !KNOWN.contains(&key.as_str()))
+        {
+            return Err(
+                "connection_string has an option that is not known here, or a password in which & has to be \
+                        written as %26"
+                    .into(),
+            );
+        }
         self.read_options(options.iter().map(|(key, value)| (key.as_str(), value.as_str())), "")
     }
 
@@ -206,7 +240,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_not_repeated() {
-        for text in ["postgresql://ada:hunter2@db:x/lab", "hunter2", "mysql://ada:hunter2@db/lab"] {
+        for text in [
+            "postgresql://ada:hunter2@db:x/lab",
+            "hunter2",
+            "mysql://ada:hunter2@db/lab",
+            "postgresql://ada:?hunter2@db:1/lab",
+            "postgresql://ada:/hunter2@db:1/lab",
+            "postgresql://ada:p@hunter2/x@db:1/lab",
+            "postgresql://ada:p@hunter2@db:1/lab",
+            "postgresql://ada:a@b:1/hunter2@db",
+            "postgresql://ada:a@b:1/lab?hunter2@db",
+            "postgresql://db/lab?user=ada&password=a&hunter2",
+        ] {
             let error = settings(text).err().map(|error| error.to_string()).unwrap_or_default();
             assert!(error.starts_with("store db: connection_string "), "{error}");
             assert!(!error.contains("hunter2"), "{error}");

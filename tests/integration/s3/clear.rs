@@ -141,3 +141,28 @@ fn files_of_a_bucket_are_listed_with_the_environment() {
         );
     });
 }
+
+#[test]
+fn a_place_or_endpoint_that_cannot_be_is_an_error_of_its_option_and_no_folder() {
+    run(async {
+        for kind in KINDS {
+            let project = Project::of_kind(kind, FEATURES, "", "");
+            let place = InBucket { project, prefix: "a".into(), kind };
+            for endpoint in ["hunter2", "localhost:9000", "http://127.0.0.1:9000 hunter2"] {
+                place.reach(endpoint, KEY, SECRET, "");
+                let text = message(&place).await;
+                assert!(
+                    text.contains("store dev") && text.contains("AWS_ENDPOINT_URL is not the address"),
+                    "{text}"
+                );
+            }
+            for root in ["s3://bad bucket/x", "s3://[x/y", "s3://bad%20bucket/x", "ftp://host/x", "s3:///x"] {
+                place.configure(root, "http://127.0.0.1:1", KEY, SECRET, "");
+                let text = message(&place).await;
+                assert!(text.contains(&format!("store dev: root_path {root}: ")), "{text}");
+            }
+            let names = support::files_below(place.project.path());
+            assert_eq!(names.len(), 2, "{names:?}");
+        }
+    });
+}

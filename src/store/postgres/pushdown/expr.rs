@@ -46,25 +46,22 @@ pub(super) fn translate(expr: &Expr, scope: &dyn Scope) -> Sql<Typed> {
         Expr::IsNotFalse(inner) => truth(inner, "IS NOT FALSE"),
         Expr::IsNotUnknown(inner) => truth(inner, "IS NOT UNKNOWN"),
         Expr::Between(Between { expr: value, negated, low, high }) => {
-            let (value, low, high) =
-                (translate(value, scope)?, translate(low, scope)?, translate(high, scope)?);
-            comparable(&value, &low, expr)?;
-            comparable(&value, &high, expr)?;
+            let [value, low, high] = operands([value.as_ref(), low.as_ref(), high.as_ref()], expr, scope)?;
             let not = if *negated { "NOT " } else { "" };
-            Ok(Typed::truth(format!("({} {not}BETWEEN {} AND {})", value.sql, low.sql, high.sql)))
+            Ok(Typed::truth(format!("({value} {not}BETWEEN {low} AND {high})")))
         }
         Expr::InList(InList { expr: value, list, negated }) => {
-            let value = translate(value, scope)?;
-            let list = list.iter().map(|item| translate(item, scope)).collect::<Sql<Vec<_>>>()?;
-            for item in &list {
-                comparable(&value, item, expr)?;
+            let mut items = Vec::new();
+            for item in list {
+                let [_, item] = operands([value.as_ref(), item], expr, scope)?;
+                items.push(item);
             }
-            if list.is_empty() {
+            if items.is_empty() {
                 return Ok(Typed::truth(negated.to_string()));
             }
+            let [value] = operands([value.as_ref()], expr, scope)?;
             let not = if *negated { "NOT " } else { "" };
-            let list: Vec<&str> = list.iter().map(|item| item.sql.as_str()).collect();
-            Ok(Typed::truth(format!("({} {not}IN ({}))", value.sql, list.join(", "))))
+            Ok(Typed::truth(format!("({value} {not}IN ({}))", items.join(", "))))
         }
         Expr::Like(like) => matches(like, expr, scope),
         Expr::Case(case) => choice(case, expr, scope),
@@ -105,6 +102,35 @@ pub(super) fn comparable(left: &Typed, right: &Typed, whole: &Expr) -> Sql<()> {
     if fits { Ok(()) } else { Err(unknown(whole)) }
 }
 
+/// The first value and others that it is compared with.
+fn operands<const N: usize>(sides: [&Expr; N], whole: &Expr, scope: &dyn Scope) -> Sql<[String; N]> {
+    let is_literal = |side: &Expr| matches!(side, Expr::Literal(_, _));
+    let first = translate(sides[0], scope)?;
+    let mut sql = [const { String::new() }; N];
+    for (side, sql) in sides.iter().zip(&mut sql) {
+        let value = translate(side, scope)?;
+        comparable(&first, &value, whole)?;
+        if value.family() != Family::Float || is_literal(side) {
+            *sql = value.sql;
+            continue;
+        }
+        // Two columns of floats could meet as zeros of either sign.
+        if sides.iter().filter(|side| !is_literal(side)).count() > 1 {
+            return Err(unknown(whole));
+        }
+        *sql = in_total_order(&value);
+    }
+    Ok(sql)
+}
+
+/// A float as it compares with numbers that are finite and not zero. PostgreSQL takes every NaN for the greatest value
+/// of all; here that holds only without a minus sign, which 0.0/0.0 has on some machines, and with one it is the least.
+fn in_total_order(value: &Typed) -> String {
+    let bytes = if value.data_type == DataType::Float32 { "float4send" } else { "float8send" };
+    let sql = &value.sql;
+    format!("(CASE WHEN {sql} = 'NaN' AND get_byte({bytes}({sql}), 0) > 127 THEN '-Infinity' ELSE {sql} END)")
+}
+
 fn operator(binary: &BinaryExpr, whole: &Expr, scope: &dyn Scope) -> Sql<Typed> {
     let (left, right) = (translate(&binary.left, scope)?, translate(&binary.right, scope)?);
     let word = match binary.op {
@@ -138,13 +164,8 @@ fn operator(binary: &BinaryExpr, whole: &Expr, scope: &dyn Scope) -> Sql<Typed> 
         Operator::IsNotDistinctFrom => "IS NOT DISTINCT FROM",
         _ => return Err(unknown(whole)),
     };
-    comparable(&left, &right, whole)?;
-    // Two columns of floats could meet as zeros of either sign.
-    let is_literal = |side: &Expr| matches!(side, Expr::Literal(_, _));
-    if left.family() == Family::Float && !is_literal(&binary.left) && !is_literal(&binary.right) {
-        return Err(unknown(whole));
-    }
-    Ok(Typed::truth(format!("({} {word} {})", left.sql, right.sql)))
+    let [left, right] = operands([binary.left.as_ref(), binary.right.as_ref()], whole, scope)?;
+    Ok(Typed::truth(format!("({left} {word} {right})")))
 }
 
 fn matches(like: &Like, whole: &Expr, scope: &dyn Scope) -> Sql<Typed> {

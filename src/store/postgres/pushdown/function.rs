@@ -10,6 +10,7 @@ use super::expr::{Scope, translate, unknown};
 use super::sql::{Family, Typed, literal};
 use super::versions::hash;
 use crate::hash::{HashAlgorithm, HashSettings, SHARD};
+use crate::store::postgres::flat::holds_texts;
 
 /// A call as SQL.
 pub(super) fn call(function: &ScalarFunction, whole: &Expr, scope: &dyn Scope) -> Sql<Typed> {
@@ -104,18 +105,14 @@ fn member(args: &[Expr], whole: &Expr, scope: &dyn Scope) -> Sql<Typed> {
     if has_text(&value.data_type, name) { json_member(&value.sql, name) } else { Err(unknown(whole)) }
 }
 
-/// Whether a struct or a map has a text of this name, as far as its type says.
+/// Whether a struct or a map of texts has one of this name, as far as its type says. With members of other types,
+/// values that don't fit them would be an error where they are read, and not here.
 pub(super) fn has_text(data_type: &DataType, name: &str) -> bool {
-    match data_type {
-        DataType::Struct(fields) => {
-            fields.iter().any(|f| f.name() == name && Family::of(f.data_type()) == Family::Text)
+    holds_texts(data_type)
+        && match data_type {
+            DataType::Struct(fields) => fields.iter().any(|field| field.name() == name),
+            _ => true,
         }
-        DataType::Map(entries, _) => match entries.data_type() {
-            DataType::Struct(entry) => entry.iter().all(|f| Family::of(f.data_type()) == Family::Text),
-            _ => false,
-        },
-        _ => false,
-    }
 }
 
 /// A text in a JSON object; NULL where there is none.

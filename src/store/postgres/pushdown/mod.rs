@@ -56,6 +56,12 @@ fn relation(database: &Arc<Database>, provider: &Arc<dyn TableProvider>) -> Sql<
     if !Arc::ptr_eq(&relation.database, database) {
         return Err(format!("table {} is in another database", relation.table));
     }
+    if !relation.is_utf8() {
+        return Err(format!(
+            "the encoding of the database is {}, in which text may compare in another way than in UTF8",
+            relation.encoding
+        ));
+    }
     let columns = relation.columns.iter().map(|column| SourceColumn {
         name: column.name.clone(),
         quoted: identifier(&column.name),

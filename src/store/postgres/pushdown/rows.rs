@@ -212,8 +212,25 @@ impl<'a> Rows<'a> {
             };
         }
         let feature = &self.table.definition().spec.key;
-        self.source.column(name).ok_or_else(|| format!("table of {feature} has no column {name:?}"))
+        let column = self.source.column(name);
+        readable(name, column.ok_or_else(|| format!("table of {feature} has no column {name:?}"))?)
     }
+}
+
+/// A column of times: an infinite one, which can't be read, is an error here as well.
+fn readable(name: &str, column: Typed) -> Sql<Typed> {
+    let kind = match column.family() {
+        Family::Instant => "timestamptz",
+        Family::Time => "timestamp",
+        Family::Day => "date",
+        _ => return Ok(column),
+    };
+    let (sql, reason) = (&column.sql, literal(&format!(" in column {name:?} can't be read"))?);
+    // The message is that of a text which is no time.
+    let sql = format!(
+        "(CASE WHEN isfinite({sql}) THEN {sql} WHEN {sql} IS NOT NULL THEN ({sql}::text || {reason})::{kind} END)"
+    );
+    Ok(Typed::new(sql, column.data_type))
 }
 
 /// The columns of a feature by the names under which they are read.
