@@ -1,7 +1,7 @@
 //! The database: connections to it, and queries whose rows come in as they are read.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ pub(crate) struct Database {
     readers: Arc<Semaphore>,
     writers: Arc<Semaphore>,
     fetched: AtomicU64,
+    utf8: AtomicBool,
 }
 
 impl fmt::Debug for Database {
@@ -67,6 +68,7 @@ impl Database {
             readers: Arc::new(Semaphore::new(CONNECTIONS)),
             writers: Arc::new(Semaphore::new(CONNECTIONS)),
             fetched: AtomicU64::new(0),
+            utf8: AtomicBool::new(false),
         }))
     }
 
@@ -88,6 +90,11 @@ impl Database {
     /// How many bytes of rows queries have brought since the store was opened.
     pub(crate) fn fetched(&self) -> u64 {
         self.fetched.load(Ordering::Relaxed)
+    }
+
+    /// Whether the database is known to keep its text in UTF-8.
+    pub(crate) fn is_utf8(&self) -> bool {
+        self.utf8.load(Ordering::Relaxed)
     }
 
     /// An error of this store.
@@ -148,6 +155,7 @@ impl Database {
             Ok(connected) => connected.map_err(|error| self.failed(&error))?,
             Err(_) => return Err(self.error("the server doesn't answer")),
         };
+        self.utf8.store(connection.parameter("server_encoding") == Some("UTF8"), Ordering::Relaxed);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 log::debug!("a connection to PostgreSQL ended: {}", describe(&error));

@@ -19,15 +19,23 @@ pub(super) struct Needs {
     pub provenance: bool,
     /// The data versions that samples bring, by field and of the sample.
     pub given: (bool, bool),
+    /// Whether the database keeps its text in UTF-8.
+    pub utf8: bool,
+    /// Whether few of the rows may be left in the end, so that the others need not be read whole.
+    pub few: bool,
 }
 
 /// The expected side as a SELECT.
 pub(super) struct Expected {
     pub sql: String,
-    /// The types of the keys, which are called `k0`, `k1`, ….
+    /// The types of the keys, which are called `k0`, `k1`, …. Beside each there is `h`, which has any value in place of
+    /// NULL, and `m`, whether it is NULL.
     pub keys: Vec<DataType>,
     /// The types of the user columns that are needed, which are called `u` and their number.
     pub user: Vec<(usize, DataType)>,
+    /// What reads the user columns and the texts of versions, if the sides' rows don't have them: a SELECT for one row
+    /// `e`.
+    pub late: Option<String>,
 }
 
 /// The name of a version column: that of one input, by its place there.
@@ -72,15 +80,15 @@ pub(super) fn expected(
             }
         });
     }
-    let Some(Side { mut sql, keys, user, mut columns }) = joined else {
+    let Some(Side { mut sql, keys, user, mut columns, late }) = joined else {
         return Err("nothing is expected".to_owned());
     };
     if !alone && (needs.provenance || description.is_filtered()) {
         let version = |input: usize, column: &str| version_name(description, input, column);
         let mut select = columns.clone();
         if needs.provenance {
-            let fields = versions::fields(description, version)?;
-            select.push(format!("{} AS p", versions::sample(description, &fields)?));
+            let fields = versions::fields(description, version, needs.utf8)?;
+            select.push(format!("{} AS p", versions::sample(description, &fields, needs.utf8)?));
         }
         // An optional parent that is missing has not failed its filter.
         let passes = columns.iter().filter(|name| name.starts_with('q'));
@@ -93,7 +101,7 @@ pub(super) fn expected(
     } else if description.is_filtered() {
         sql = format!("SELECT *, q0 AS q FROM ({sql}) j");
     }
-    Ok(Expected { sql, keys, user })
+    Ok(Expected { sql, keys, user, late })
 }
 
 /// One or more inputs, joined so far.
@@ -102,6 +110,7 @@ struct Side {
     keys: Vec<DataType>,
     user: Vec<(usize, DataType)>,
     columns: Vec<String>,
+    late: Option<String>,
 }
 
 fn side(
@@ -115,15 +124,18 @@ fn side(
     let mut select: Vec<(String, String)> = Vec::new();
     let mut keys = Vec::new();
     for (i, key) in description.keys.iter().enumerate() {
-        let column = key_column(input, key)?;
-        select.push((column.sql, format!("k{i}")));
-        keys.push(column.data_type);
+        keys.push(select_key(input, key, i, &mut select)?);
     }
+    // Wide columns are slow to sort, so they are read of the rows that are left.
+    let place =
+        (alone && needs.few && (needs.versions || !needs.user.is_empty())).then(|| input.place()).flatten();
+    let mut late: Vec<(String, String)> = Vec::new();
     let mut user = Vec::new();
     for (n, (_, name)) in description.user_columns().enumerate().filter(|(_, (of, _))| *of == number) {
         if needs.user.contains(&n) {
-            let column = input.column(name)?;
-            select.push((column.sql, format!("u{n}")));
+            let column = if place.is_some() { input.unread(name)? } else { input.column(name)? };
+            let to = if place.is_some() { &mut late } else { &mut select };
+            to.push((column.sql, format!("u{n}")));
             user.push((n, column.data_type));
         }
     }
@@ -135,13 +147,17 @@ fn side(
     let early = alone && needs.provenance;
     if early {
         let version = |_: usize, column: &str| text(input.unread(column)?);
-        let fields = versions::fields(description, version)?;
-        select.push((input.read(&versions::sample(description, &fields)?), "p".to_owned()));
+        let fields = versions::fields(description, version, needs.utf8)?;
+        select.push((input.read(&versions::sample(description, &fields, needs.utf8)?), "p".to_owned()));
     }
     let aggregation = own.aggregation.as_ref().filter(|_| hashed);
     if hashed && (!early || needs.versions) {
         for column in version_columns(description, number) {
-            select.push((text(input.column(column)?)?, version_name(description, number, column)?));
+            let name = version_name(description, number, column)?;
+            match place {
+                Some(_) => late.push((text(input.unread(column)?)?, name)),
+                None => select.push((text(input.column(column)?)?, name)),
+            }
         }
     }
     for (wanted, column, name) in [(needs.given.0, DATA_VERSIONS, "dv"), (needs.given.1, DATA_VERSION, "dw")]
@@ -150,12 +166,16 @@ fn side(
             select.push((input.column(column)?.sql, name.to_owned()));
         }
     }
+    if let Some(place) = &place {
+        select.push((place.clone(), "o".to_owned()));
+    }
     let columns = select.iter().map(|(_, name)| name.clone()).collect();
+    let late = place.map(|_| input.found(&late, "e.o"));
     let sql = match aggregation {
-        Some(aggregation) => grouped(number, input, description, aggregation, select)?,
+        Some(aggregation) => grouped(number, input, description, aggregation, (select, needs.utf8))?,
         None => input.select(&select)?,
     };
-    Ok(Side { sql, keys, user, columns })
+    Ok(Side { sql, keys, user, columns, late })
 }
 
 /// The rows with the versions of their groups in place of their own.
@@ -164,7 +184,7 @@ fn grouped(
     input: &Input<'_>,
     description: &Description,
     aggregation: &Aggregation,
-    mut select: Vec<(String, String)>,
+    (mut select, utf8): (Vec<(String, String)>, bool),
 ) -> Sql<String> {
     let names: Vec<String> = select.iter().map(|(_, name)| name.clone()).collect();
     let mut groups = Vec::new();
@@ -183,7 +203,7 @@ fn grouped(
     let columns = names.iter().map(|name| {
         Ok(if versions.contains(name) {
             let group = format!("coalesce(string_agg({name}, '|') OVER w, '')");
-            format!("{} AS {name}", versions::hash(description.settings, &group)?)
+            format!("{} AS {name}", versions::hash(description.settings, &group, utf8)?)
         } else {
             name.clone()
         })
@@ -210,6 +230,21 @@ pub(super) fn key_column(input: &Input<'_>, name: &str) -> Sql<Typed> {
     Ok(column)
 }
 
+/// Selects the key of this number in its three forms; its type.
+pub(super) fn select_key(
+    input: &Input<'_>,
+    name: &str,
+    number: usize,
+    select: &mut Vec<(String, String)>,
+) -> Sql<DataType> {
+    let column = key_column(input, name)?;
+    if let Some((value, missing)) = input.parts(name, &column)? {
+        select.extend([(value, format!("h{number}")), (missing, format!("m{number}"))]);
+    }
+    select.push((column.sql, format!("k{number}")));
+    Ok(column.data_type)
+}
+
 fn text(column: Typed) -> Sql<String> {
     match column.family() {
         Family::Text => Ok(column.sql),
@@ -226,10 +261,15 @@ pub(super) fn truth(column: Typed) -> Sql<String> {
 
 /// Joins two sides on the keys, of which one copy stays. What is NULL finds no partner.
 fn join(left: Side, right: Side, keys: usize, kind: &str) -> Side {
-    let on: Vec<String> = (0..keys).map(|i| format!("l.k{i} = r.k{i}")).collect();
+    let on = (0..keys).map(|i| match kind {
+        // Full joins know nothing but equality.
+        "FULL" => format!("l.k{i} = r.k{i}"),
+        _ => format!("l.h{i} = r.h{i} AND NOT l.m{i} AND NOT r.m{i}"),
+    });
+    let on: Vec<String> = on.collect();
     let mut select = Vec::new();
     for name in &left.columns {
-        select.push(match name.strip_prefix('k') {
+        select.push(match name.strip_prefix(['k', 'h', 'm']) {
             Some(_) if kind == "FULL" => format!("coalesce(l.{name}, r.{name}) AS {name}"),
             _ => format!("l.{name}"),
         });
@@ -248,5 +288,5 @@ fn join(left: Side, right: Side, keys: usize, kind: &str) -> Side {
     columns.extend(others);
     let mut user = left.user;
     user.extend(right.user);
-    Side { sql, keys: left.keys, user, columns }
+    Side { sql, keys: left.keys, user, columns, late: None }
 }

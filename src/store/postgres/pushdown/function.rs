@@ -53,7 +53,8 @@ pub(super) fn call(function: &ScalarFunction, whole: &Expr, scope: &dyn Scope) -
                 return Err(unknown(whole));
             }
             let parts: Vec<&str> = parts.iter().map(|part| part.sql.as_str()).collect();
-            Ok(Typed::text(hash(HashSettings { algorithm, length }, &parts.join(" || '|' || "))?))
+            let settings = HashSettings { algorithm, length };
+            Ok(Typed::text(hash(settings, &parts.join(" || '|' || "), false)?))
         }
         "starts_with" => {
             let values = all(args, scope)?;

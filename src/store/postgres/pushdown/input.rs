@@ -60,9 +60,32 @@ impl Input<'_> {
         translate(self.output(name)?, &self.rows)
     }
 
+    /// Two expressions for a column of these values that tell them apart: one that is never NULL, and whether the column
+    /// is. Of an id they are what the rows are sorted by.
+    pub(super) fn parts(&self, name: &str, column: &Typed) -> Sql<Option<(String, String)>> {
+        if let Expr::Column(id) = unaliased(self.output(name)?.clone())
+            && let Some(parts) = self.rows.id(&id.name)
+        {
+            return Ok(Some(parts));
+        }
+        let placeholder = column.family().placeholder();
+        let sql = &column.sql;
+        Ok(placeholder.map(|any| (format!("coalesce({sql}, {any})"), format!("({sql} IS NULL)"))))
+    }
+
     /// A column of the input over all rows of its table.
     pub(super) fn unread(&self, name: &str) -> Sql<Typed> {
         translate(self.output(name)?, &Unread(&self.rows))
+    }
+
+    /// Where a row is: see [`Rows::place`].
+    pub(super) fn place(&self) -> Option<String> {
+        self.rows.place()
+    }
+
+    /// What is in the row of a place: see [`Rows::found`].
+    pub(super) fn found(&self, columns: &[(String, String)], place: &str) -> String {
+        self.rows.found(columns, place)
     }
 
     /// The name under which something made of [`unread`](Self::unread) columns is read.

@@ -38,7 +38,7 @@ type Sql<T> = Result<T, String>;
 
 /// The plan that computes an increment in `database`, or why it can't be computed there.
 pub(super) fn push_down(database: &Arc<Database>, asked: &Asked<'_>) -> PushDown {
-    match statement::statement(asked, &|provider| relation(database, provider)) {
+    match statement::statement(asked, &|provider| relation(database, provider), database.is_utf8()) {
         Ok(statement) => {
             let plan = PostgresExec::new(Arc::clone(database), statement, SchemaRef::clone(asked.schema));
             PushDown::Plan(Arc::new(plan) as Arc<dyn ExecutionPlan>)
@@ -82,5 +82,10 @@ fn relation(database: &Arc<Database>, provider: &Arc<dyn TableProvider>) -> Sql<
             _ => "",
         },
     });
-    Ok(Source { name: relation.qualified(), order: relation.selected(ROW_ORDER), columns: columns.collect() })
+    Ok(Source {
+        name: relation.qualified(),
+        order: relation.selected(ROW_ORDER),
+        plain: relation.is_plain,
+        columns: columns.collect(),
+    })
 }

@@ -21,6 +21,8 @@ pub(super) struct Source {
     pub name: String,
     /// What decides between rows of one time: the greatest is the latest.
     pub order: String,
+    /// Whether that finds the row again.
+    pub plain: bool,
     pub columns: Vec<SourceColumn>,
 }
 
@@ -110,7 +112,8 @@ impl<'a> Rows<'a> {
                     spec.key, column.data_type
                 ));
             }
-            ids.push(self.read(&column.sql));
+            let Some((value, missing)) = self.id(id) else { continue };
+            ids.extend([value, missing]);
         }
         if let (None, Some(version)) =
             (&self.table.view().feature_version, self.source.column(FEATURE_VERSION))
@@ -168,6 +171,34 @@ impl<'a> Rows<'a> {
             sql += &format!(" WHERE {}", conditions.join(" AND "));
         }
         Ok(sql)
+    }
+
+    /// The names under which an id is read, with any value in place of NULL, and whether it is NULL. Rows are sorted by
+    /// both, and a join on both finds them sorted.
+    pub(super) fn id(&self, name: &str) -> Option<(String, String)> {
+        if self.table.view().sample_history
+            || !self.table.definition().spec.id_columns.iter().any(|id| id == name)
+        {
+            return None;
+        }
+        let column = self.source.column(name)?;
+        let placeholder = column.family().placeholder()?;
+        let value = self.read(&format!("coalesce({}, {placeholder})", column.sql));
+        Some((value, self.read(&format!("({} IS NULL)", column.sql))))
+    }
+
+    /// The name under which the place of a row is read, if [`found`](Self::found) can find the row by it.
+    pub(super) fn place(&self) -> Option<String> {
+        let found = self.source.plain && !self.table.view().sample_history;
+        found.then(|| self.read(&self.source.order))
+    }
+
+    /// The expressions, each with a name, over the table's own columns in the row of a place. Without the OFFSET the
+    /// server may prefer to read the whole table for a few rows.
+    pub(super) fn found(&self, columns: &[(String, String)], place: &str) -> String {
+        let columns: Vec<String> = columns.iter().map(|(sql, name)| format!("{sql} AS {name}")).collect();
+        let Source { name, order, .. } = &self.source;
+        format!("SELECT {} FROM {name} WHERE {order} = {place} OFFSET 0", columns.join(", "))
     }
 
     /// When a row was written or deleted.
@@ -237,7 +268,12 @@ fn readable(name: &str, column: Typed) -> Sql<Typed> {
 impl Scope for Rows<'_> {
     fn column(&self, name: &str) -> Sql<Typed> {
         let own = self.own(name)?;
-        Ok(Typed::new(self.read(&own.sql), own.data_type))
+        Ok(match self.id(name) {
+            Some((value, missing)) => {
+                Typed::new(format!("(CASE WHEN {missing} THEN NULL ELSE {value} END)"), own.data_type)
+            }
+            None => Typed::new(self.read(&own.sql), own.data_type),
+        })
     }
 
     fn member(&self, column: &str, name: &str) -> Option<Sql<Typed>> {

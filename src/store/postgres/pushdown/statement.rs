@@ -2,7 +2,7 @@
 
 use datafusion::arrow::datatypes::DataType;
 
-use super::expected::{Needs, expected, version_name};
+use super::expected::{Expected, Needs, expected, version_name};
 use super::input::Find;
 use super::sql::{Family, null};
 use super::stored::{Stored, stored};
@@ -23,7 +23,8 @@ pub(super) struct Statement {
 }
 
 /// The statement that answers what is asked, or why there is none.
-pub(super) fn statement(asked: &Asked<'_>, find: Find<'_>) -> Sql<Statement> {
+/// `utf8`: the database keeps its text in UTF-8.
+pub(super) fn statement(asked: &Asked<'_>, find: Find<'_>, utf8: bool) -> Sql<Statement> {
     let description = asked.increment.description.as_ref();
     let wanted: Vec<String> = asked.schema.fields().iter().map(|field| field.name().clone()).collect();
     let wants = |name: &str| wanted.iter().any(|column| column == name);
@@ -37,6 +38,8 @@ pub(super) fn statement(asked: &Asked<'_>, find: Find<'_>) -> Sql<Statement> {
         versions: fields,
         provenance: sample || current.is_some(),
         given: (wants(DATA_VERSION_BY_FIELD), wants(DATA_VERSION)),
+        utf8,
+        few: current.is_some(),
     };
     let count = description.expected.len();
     let inputs = asked.increment.inputs.get(..count).ok_or("inputs are missing")?;
@@ -49,7 +52,7 @@ pub(super) fn statement(asked: &Asked<'_>, find: Find<'_>) -> Sql<Statement> {
         }
         None => None,
     };
-    let answer = Answer { asked, stored: stored.as_ref(), orphans, user: &expected.user };
+    let answer = Answer { asked, stored: stored.as_ref(), orphans, expected: &expected };
     let columns = wanted.iter().map(|name| answer.column(name)).collect::<Sql<Vec<_>>>()?;
     let mut conditions = Vec::new();
     let mut from = format!("(SELECT *, true AS x FROM ({}) t) e", expected.sql);
@@ -67,6 +70,11 @@ pub(super) fn statement(asked: &Asked<'_>, find: Find<'_>) -> Sql<Statement> {
                 on.join(" AND ")
             );
             conditions.extend(stored.first.map(str::to_owned));
+            for (side, late) in [("eu", &expected.late), ("su", &stored.late)] {
+                if let Some(late) = late {
+                    from += &format!(" LEFT JOIN LATERAL ({late}) {side} ON true");
+                }
+            }
         }
         None if description.is_filtered() => conditions.push("e.q".to_owned()),
         None => {}
@@ -83,9 +91,10 @@ pub(super) fn statement(asked: &Asked<'_>, find: Find<'_>) -> Sql<Statement> {
     let named: Vec<String> = columns.iter().enumerate().map(|(i, sql)| format!("{sql} AS r{i}")).collect();
     if fields {
         // Several columns are made of the fields' versions. Without the OFFSET each would be hashed for each of them.
-        let version =
-            |input: usize, column: &str| Ok(format!("e.{}", version_name(description, input, column)?));
-        let hashed = versions::fields(description, version)?;
+        let version = |input: usize, column: &str| {
+            Ok(format!("{}.{}", answer.side(), version_name(description, input, column)?))
+        };
+        let hashed = versions::fields(description, version, utf8)?;
         let hashed: Vec<String> =
             hashed.iter().enumerate().map(|(i, sql)| format!("{sql} AS f{i}")).collect();
         from += &format!(" CROSS JOIN LATERAL (SELECT {} OFFSET 0) f", hashed.join(", "));
@@ -112,13 +121,10 @@ pub(super) fn statement(asked: &Asked<'_>, find: Find<'_>) -> Sql<Statement> {
 
 /// The condition under which two keys are the same; NULLs are. Full joins know nothing but equality.
 fn same_key(number: usize, left: &DataType, right: &DataType) -> Sql<String> {
-    let family = Family::of(left);
-    let placeholder = family.placeholder().filter(|_| family == Family::of(right));
-    let placeholder = placeholder.ok_or_else(|| format!("keys are of type {left} and {right}"))?;
-    Ok(format!(
-        "coalesce(e.k{number}, {placeholder}) = coalesce(s.k{number}, {placeholder}) \
-         AND (e.k{number} IS NULL) = (s.k{number} IS NULL)"
-    ))
+    if Family::of(left) != Family::of(right) {
+        return Err(format!("keys are of type {left} and {right}"));
+    }
+    Ok(format!("e.h{number} = s.h{number} AND e.m{number} = s.m{number}"))
 }
 
 /// What columns of the answer are in SQL, over the sides `e` and `s`.
@@ -127,7 +133,7 @@ struct Answer<'a> {
     stored: Option<&'a Stored>,
     /// Whether there may be rows that are only stored.
     orphans: bool,
-    user: &'a [(usize, DataType)],
+    expected: &'a Expected,
 }
 
 impl Answer<'_> {
@@ -145,6 +151,11 @@ impl Answer<'_> {
         }
         // An expected provenance that is NULL is never up to date, nor is a stored one.
         sql + &format!(" WHEN ({}) IS NOT TRUE THEN 'stale' END", stored.same)
+    }
+
+    /// The side that has the user columns and the texts of versions.
+    fn side(&self) -> &'static str {
+        if self.expected.late.is_some() { "eu" } else { "e" }
     }
 
     fn column(&self, name: &str) -> Sql<String> {
@@ -171,14 +182,17 @@ impl Answer<'_> {
             self.version(name)?
         } else {
             let n = description.user_columns().position(|(_, column)| column == name);
-            let n = n.filter(|n| self.user.iter().any(|(known, _)| known == n));
-            format!("e.u{}", n.ok_or_else(|| format!("an increment has no column {name:?}"))?)
+            let n = n.filter(|n| self.expected.user.iter().any(|(known, _)| known == n));
+            format!("{}.u{}", self.side(), n.ok_or_else(|| format!("an increment has no column {name:?}"))?)
         };
         if !self.orphans {
             return Ok(expected);
         }
-        let stored = self.stored.and_then(|stored| stored.columns.iter().position(|(own, _)| own == name));
-        let Some(o) = stored else {
+        let stored = self.stored.and_then(|stored| {
+            let o = stored.columns.iter().position(|(own, _)| own == name)?;
+            Some(format!("{}.o{o}", if stored.late.is_some() { "su" } else { "s" }))
+        });
+        let Some(stored) = stored else {
             // A missing expected row has only NULLs, but an object made of NULLs is none.
             return Ok(match name {
                 PROVENANCE_BY_FIELD | DATA_VERSION_BY_FIELD => {
@@ -190,9 +204,9 @@ impl Answer<'_> {
         let field = self.asked.schema.field_with_name(name).map_err(|error| error.to_string())?;
         // An array on one side may be JSON on the other.
         Ok(if matches!(field.data_type(), DataType::List(_) | DataType::LargeList(_)) {
-            format!("CASE WHEN e.x THEN to_jsonb({expected}) ELSE to_jsonb(s.o{o}) END")
+            format!("CASE WHEN e.x THEN to_jsonb({expected}) ELSE to_jsonb({stored}) END")
         } else {
-            format!("CASE WHEN e.x THEN {expected} ELSE s.o{o} END")
+            format!("CASE WHEN e.x THEN {expected} ELSE {stored} END")
         })
     }
 

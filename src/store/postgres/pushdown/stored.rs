@@ -4,7 +4,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::logical_expr::LogicalPlan;
 
 use super::Sql;
-use super::expected::{key_column, truth};
+use super::expected::{key_column, select_key, truth};
 use super::input::{Find, Laid};
 use super::sql::Family;
 use crate::columns::PROVENANCE;
@@ -17,6 +17,8 @@ pub(super) struct Stored {
     pub keys: Vec<DataType>,
     /// Columns for orphaned rows, which are called `o` and their place here.
     pub columns: Vec<(String, DataType)>,
+    /// What reads those columns, if the side's rows don't have them: a SELECT for one row `s`.
+    pub late: Option<String>,
     /// What of an expected row's `e.p` says that it is up to date.
     pub same: &'static str,
     /// What says that an orphan fails the target filters.
@@ -38,9 +40,7 @@ pub(super) fn stored(
     let mut select: Vec<(String, String)> = Vec::new();
     let mut keys = Vec::new();
     for (i, key) in description.keys.iter().enumerate() {
-        let column = key_column(&input, key)?;
-        select.push((column.sql, format!("k{i}")));
-        keys.push(column.data_type);
+        keys.push(select_key(&input, key, i, &mut select)?);
     }
     let provenance = input.column(&stored_name(PROVENANCE))?;
     if provenance.family() != Family::Text {
@@ -50,16 +50,26 @@ pub(super) fn stored(
     select.push((truth(input.column(TARGET)?)?, "target".to_owned()));
     select.push((truth(input.column(STALE)?)?, "stale".to_owned()));
     let mut columns = Vec::new();
+    let mut more: Vec<(String, String)> = Vec::new();
+    let is_more = wanted.iter().any(|name| current.stored.contains(name));
+    let place = (is_more && current.rows == StoredRows::Unique).then(|| input.place()).flatten();
     for name in wanted.iter().filter(|name| current.stored.contains(name)) {
-        let column = input.column(&stored_name(name))?;
-        select.push((column.sql, format!("o{}", columns.len())));
+        let name_here = stored_name(name);
+        let column = if place.is_some() { input.unread(&name_here)? } else { input.column(&name_here)? };
+        more.push((column.sql, format!("o{}", columns.len())));
         columns.push((name.clone(), column.data_type));
+    }
+    let late = place.as_ref().map(|_| input.found(&more, "s.o"));
+    match place {
+        Some(place) => select.push((place, "o".to_owned())),
+        None => select.extend(more),
     }
     if current.rows == StoredRows::Unique {
         return Ok(Stored {
             sql: input.select(&select)?,
             keys,
             columns,
+            late,
             same: "e.p = s.p AND NOT s.stale",
             fails: "NOT s.target",
             first: None,
@@ -94,12 +104,13 @@ pub(super) fn stored(
     let same = "e.p = s.lo AND e.p = s.hi AND NOT s.unknown AND NOT s.stale";
     if current.rows == StoredRows::Collapsed {
         sql = format!("SELECT * FROM ({sql}) c WHERE rank = 1");
-        return Ok(Stored { sql, keys, columns, same, fails: "NOT s.target", first: None });
+        return Ok(Stored { sql, keys, columns, late, same, fails: "NOT s.target", first: None });
     }
     Ok(Stored {
         sql,
         keys,
         columns,
+        late,
         same,
         fails: "NOT s.own",
         first: Some("(s.rank = 1 OR s.x IS NULL OR e.x IS NULL)"),

@@ -5,11 +5,12 @@ use super::sql::literal;
 use crate::hash::{HashAlgorithm, HashSettings, SEPARATOR};
 use crate::update::{Description, FieldSource, Part};
 
-/// The truncated hash of a text, NULL if that is.
-pub(super) fn hash(settings: HashSettings, text: &str) -> Sql<String> {
+/// The truncated hash of a text, NULL if that is. `utf8`: the database keeps its text in UTF-8.
+pub(super) fn hash(settings: HashSettings, text: &str, utf8: bool) -> Sql<String> {
     // Bytes are hashed, and the database may keep its text in another encoding.
     let bytes = format!("convert_to({text}, 'UTF8')");
     let digest = match settings.algorithm {
+        HashAlgorithm::Md5 if utf8 => format!("md5({text})"),
         HashAlgorithm::Md5 => format!("md5({bytes})"),
         HashAlgorithm::Sha256 => format!("encode(sha256({bytes}), 'hex')"),
         other => {
@@ -18,7 +19,7 @@ pub(super) fn hash(settings: HashSettings, text: &str) -> Sql<String> {
             ));
         }
     };
-    Ok(format!("substr({digest}, 1, {})", settings.length.min(settings.algorithm.max_length())))
+    Ok(format!("left({digest}, {})", settings.length.min(settings.algorithm.max_length())))
 }
 
 /// Each field's provenance, in the order of the spec. `version` gives the text of an input's version, or of a column
@@ -26,6 +27,7 @@ pub(super) fn hash(settings: HashSettings, text: &str) -> Sql<String> {
 pub(super) fn fields(
     description: &Description,
     version: impl Fn(usize, &str) -> Sql<String>,
+    utf8: bool,
 ) -> Sql<Vec<String>> {
     let field = |source: &FieldSource| match source {
         FieldSource::Given(column) => version(0, column),
@@ -37,14 +39,14 @@ pub(super) fn fields(
                     Ok(if *optional { format!("coalesce({version}, '')") } else { version })
                 }
             });
-            hash(description.settings, &parts.collect::<Sql<Vec<_>>>()?.join(" || "))
+            hash(description.settings, &parts.collect::<Sql<Vec<_>>>()?.join(" || "), utf8)
         }
     };
     description.fields.iter().map(|recipe| field(&recipe.source)).collect()
 }
 
 /// The sample's version, made of its fields'.
-pub(super) fn sample(description: &Description, fields: &[String]) -> Sql<String> {
+pub(super) fn sample(description: &Description, fields: &[String], utf8: bool) -> Sql<String> {
     let sorted: Vec<&str> = description.sorted_fields().into_iter().map(|i| fields[i].as_str()).collect();
-    hash(description.settings, &sorted.join(&format!(" || '{SEPARATOR}' || ")))
+    hash(description.settings, &sorted.join(&format!(" || '{SEPARATOR}' || ")), utf8)
 }
