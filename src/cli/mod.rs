@@ -23,16 +23,24 @@ mod sql_text;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
 use self::args::Invocation;
-use self::commands::{Work, sql};
+use self::commands::{Command, Work, sql};
 use self::program::{Outcome, Program};
 use crate::error::{MetaxyError, Result};
+use crate::store::settled;
 
-/// The exit code of a program that Ctrl-C has ended.
+/// Exit codes: all is well, something failed, the arguments are wrong, Ctrl-C has ended the program.
+const SUCCESS: u8 = 0;
+const FAILURE: u8 = 1;
+const WRONG_USAGE: u8 = 2;
 const INTERRUPTED: u8 = 130;
+
+/// How long what is left of cancelled work may take to be taken away before the process ends anyway.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Runs the program with these arguments, the program's name first, and returns its exit code: 0 when all is
 /// well, 1 when a statement, a subcommand or the start fails, 2 when the arguments are wrong.
@@ -52,26 +60,45 @@ where
         }
     };
     let program = Arc::new(Program::new(globals));
-    let outcome = match command.work(Arc::clone(&program)) {
-        Work::Sql(args) => Box::pin(sql::run(&program, args)).await.map(|()| Outcome::Done),
+    let code = outcome(&program, command).await;
+    settle(code).await;
+    ExitCode::from(code)
+}
+
+/// Lets go of files that something cancelled has begun. The runtime must not end under them; what takes too long, or
+/// who presses Ctrl-C again, ends the process instead.
+async fn settle(code: u8) {
+    let settled = tokio::select! {
+        settled = settled(GRACE) => settled,
+        _ = tokio::signal::ctrl_c() => false,
+    };
+    if !settled {
+        std::process::exit(i32::from(code));
+    }
+}
+
+/// Does the work and prints what is wrong with it; returns the exit code.
+async fn outcome(program: &Arc<Program>, command: Command) -> u8 {
+    let outcome = match command.work(Arc::clone(program)) {
+        Work::Sql(args) => Box::pin(sql::run(program, args)).await.map(|()| Outcome::Done),
         Work::Other(work) => match interruptible(work).await {
             Some(outcome) => outcome,
-            None => return ExitCode::from(INTERRUPTED),
+            None => std::process::exit(i32::from(INTERRUPTED)),
         },
     };
     program.print_warnings();
     match outcome {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Ok(Outcome::Done) => SUCCESS,
+        Ok(Outcome::Failed) => FAILURE,
         Ok(Outcome::Usage(text)) => {
             report::usage(&text);
-            ExitCode::from(2)
+            WRONG_USAGE
         }
-        Err(error) if report::is_output_closed(&error) => ExitCode::SUCCESS,
-        Err(error) if report::is_interrupted(&error) => ExitCode::from(INTERRUPTED),
+        Err(error) if report::is_output_closed(&error) => SUCCESS,
+        Err(error) if report::is_interrupted(&error) => INTERRUPTED,
         Err(error) => {
             report::error(&error);
-            ExitCode::FAILURE
+            FAILURE
         }
     }
 }

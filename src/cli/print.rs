@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::csv::WriterBuilder as CsvBuilder;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::json::writer::LineDelimited;
 use datafusion::arrow::json::{ArrayWriter, WriterBuilder};
@@ -125,7 +126,7 @@ async fn print_lines(
     format: PrintFormat,
     style: &FormatOptions,
 ) -> Result<usize> {
-    let (mut rows, mut bar) = (0, Some(bar));
+    let (schema, mut rows, mut bar) = (stream.schema(), 0, Some(bar));
     while let Some(batch) = stream.next().await {
         let mut batch = batch?;
         if matches!(format, PrintFormat::Csv | PrintFormat::Tsv) {
@@ -144,7 +145,30 @@ async fn print_lines(
         }
         rows += batch.num_rows();
     }
+    if rows == 0 {
+        leave_screen(&mut bar);
+        report::output(&header(format, &schema)?)?;
+    }
     Ok(rows)
+}
+
+/// The line of names of a result without rows, which DataFusion's printer leaves out; statements without a result have
+/// no columns either.
+fn header(format: PrintFormat, schema: &SchemaRef) -> Result<Vec<u8>> {
+    let delimiter = match format {
+        PrintFormat::Csv => b',',
+        PrintFormat::Tsv => b'\t',
+        _ => return Ok(Vec::new()),
+    };
+    let mut bytes = Vec::new();
+    if !schema.fields().is_empty() {
+        // Cells are text, whatever the columns are.
+        let names = schema.fields().iter().map(|field| Field::new(field.name(), DataType::Utf8, true));
+        let nothing = RecordBatch::new_empty(Arc::new(Schema::new(names.collect::<Vec<_>>())));
+        let mut writer = CsvBuilder::new().with_header(true).with_delimiter(delimiter).build(&mut bytes);
+        writer.write(&nothing).map_err(arrow)?;
+    }
+    Ok(bytes)
 }
 
 /// Cells of a CSV file are text: structs, maps and lists become JSON.
@@ -171,9 +195,10 @@ fn flat(batch: &RecordBatch) -> Result<RecordBatch> {
     RecordBatch::try_from_iter(columns.collect::<Result<Vec<_>, ArrowError>>().map_err(arrow)?).map_err(arrow)
 }
 
-/// One JSON array around all rows; nothing if there are none, as datafusion-cli does.
+/// One JSON array around all rows; nothing for a statement that has no result.
 async fn print_json(mut stream: SendableRecordBatchStream, bar: Bar) -> Result<usize> {
     let mut writer = ArrayWriter::new(Vec::new());
+    let has_result = !stream.schema().fields().is_empty();
     let (mut rows, mut bar) = (0, Some(bar));
     while let Some(batch) = stream.next().await {
         let batch = batch?;
@@ -184,7 +209,8 @@ async fn print_json(mut stream: SendableRecordBatchStream, bar: Bar) -> Result<u
         }
         rows += batch.num_rows();
     }
-    if rows > 0 {
+    if rows > 0 || has_result {
+        leave_screen(&mut bar);
         writer.finish().map_err(arrow)?;
         writer.get_mut().push(b'\n');
         report::output(writer.get_ref())?;

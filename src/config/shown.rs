@@ -77,10 +77,18 @@ impl Config {
         }
         let entries = MetaxyOptions::default().entries();
         for (name, entry) in SESSION_OPTIONS.iter().zip(entries) {
-            let value = entry.value.filter(|value| !value.is_empty());
-            all.push((format!("ext.datafusion.{name}"), json!(value)));
+            all.push((format!("ext.datafusion.{name}"), option(entry.value.unwrap_or_default())));
         }
         all
+    }
+}
+
+/// A session option's text as the flag or the text that it stands for; nothing if it is not set.
+fn option(text: String) -> Json {
+    match text.parse() {
+        Ok(flag) => Json::Bool(flag),
+        Err(_) if text.is_empty() => Json::Null,
+        Err(_) => Json::String(text),
     }
 }
 
@@ -100,6 +108,8 @@ fn collect<'a>(node: &'a Node, path: &mut Vec<&'a str>, hidden: bool, found: &mu
 /// The value; a variable's text as the number or flag that the key takes.
 fn understood(node: &Node, path: &[&str]) -> Json {
     match (&node.value, shape(path)) {
+        // Options are kept as text, and their texts stand for flags, too.
+        (Value::Text(text), _) if is_option(path) => option(text.clone()),
         (Value::Text(text), Shape::Whole | Shape::Flag) => {
             serde_json::from_str(&text.to_lowercase()).unwrap_or_else(|_| node.to_json())
         }
@@ -167,6 +177,9 @@ mod tests {
         assert_eq!(find(&found, "store").origin, "METAXY_STORE");
         let default = find(&found, "hash_truncation_length");
         assert_eq!((&default.value, default.origin.as_str()), (&json!(8), "default"));
+        assert_eq!(find(&found, "ext.datafusion.strict_versions").value, true);
+        assert_eq!(find(&found, "ext.datafusion.prefer_native").value, Json::Null);
+        assert_eq!(find(&found, "ext.datafusion.engine").value, "auto");
     }
 
     #[test]

@@ -4,14 +4,13 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use datafusion::arrow::array::{
     ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, TimestampMicrosecondArray,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result, plan_err};
+use datafusion::common::Result;
 use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -20,16 +19,14 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use futures::{StreamExt, TryStreamExt};
-use glob::{MatchOptions, Pattern};
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
-use sha2::{Digest, Sha256};
-use url::Url;
+use object_store::ObjectStore;
 
+use super::files_disk::{self, Disk};
+use super::files_found::{Content, Found, FoundAt};
+use super::files_objects::{self, Objects};
 use crate::columns::timestamp;
 use crate::config::redact;
-use crate::error::MetaxyError;
 use crate::session::Extension;
-use crate::store::objects::{Provider, Remote, said};
 
 /// Files that are read at the same time to be hashed.
 const CONCURRENT_READS: usize = 8;
@@ -44,16 +41,19 @@ const CONTENT_HASH: &str = "content_hash";
 const CONTENT: &str = "content";
 
 /// The files at a location.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct FilesTable {
-    url: ListingTableUrl,
-    /// The bucket, for a URL of one.
-    bucket: Option<Remote>,
-    /// What was typed before the first part of the path that varies; listed paths start with it.
-    shown_prefix: String,
-    /// The rest of what was typed, if it has wildcards.
-    pattern: Option<Pattern>,
+    location: String,
+    place: Place,
+    extension: Weak<Extension>,
     schema: SchemaRef,
+}
+
+/// Where the files are.
+#[derive(Debug, Clone)]
+enum Place {
+    Disk(Disk),
+    Objects(Objects),
 }
 
 impl FilesTable {
@@ -64,15 +64,10 @@ impl FilesTable {
         content: bool,
         extension: &Weak<Extension>,
     ) -> Result<Self> {
-        let is_url = location.contains("://");
-        if !is_url && !location.contains(['*', '?', '[']) && !std::path::Path::new(location).exists() {
-            return plan_err!("files: there is no file or folder {location}");
-        }
-        let shown_prefix = shown_prefix(location, is_url);
-        // In a URL, DataFusion takes a wildcard for a part of a name.
-        let listed = if is_url && location.contains(['*', '[']) { &shown_prefix } else { location };
-        let url = ListingTableUrl::parse(listed)?;
-        let bucket = bucket(&url, extension)?;
+        let place = match Disk::of(location)? {
+            Some(disk) => Place::Disk(disk),
+            None => Place::Objects(Objects::try_new(location, extension)?),
+        };
         let mut fields = vec![
             Field::new(PATH, DataType::Utf8, false),
             Field::new(SIZE, DataType::Int64, false),
@@ -85,50 +80,24 @@ impl FilesTable {
         if content {
             fields.push(Field::new(CONTENT, DataType::Utf8, true));
         }
-        let pattern = match location.strip_prefix(&shown_prefix) {
-            Some(rest) if rest.contains(['*', '?', '[']) => Some(Pattern::new(rest).map_err(|error| {
-                MetaxyError::Invalid(format!("files: pattern {}: {error}", redact(location)))
-            })?),
-            _ => None,
+        let (location, extension) = (location.to_owned(), Weak::clone(extension));
+        Ok(Self { location, place, extension, schema: Arc::new(Schema::new(fields)) })
+    }
+
+    /// Where the session reads the files: an application may have put something in the place of the whole disk.
+    fn source(&self, state: &dyn Session) -> Result<Source> {
+        let disk = match &self.place {
+            Place::Objects(objects) => return Ok(Source::Objects(objects.clone(), objects.store(state)?)),
+            Place::Disk(disk) => disk,
         };
-        Ok(Self { url, bucket, shown_prefix, pattern, schema: Arc::new(Schema::new(fields)) })
-    }
-
-    /// The object store of the location: that of a store's bucket or of the environment, else one that the session has.
-    fn object_store(&self, state: &dyn Session) -> Result<Arc<dyn ObjectStore>> {
-        let known = state.runtime_env().object_store(&self.url);
-        match (&self.bucket, known) {
-            (Some(bucket), _) => Ok(Arc::clone(&bucket.store)),
-            (None, Ok(store)) => Ok(store),
-            (None, Err(_)) => {
-                let reason = format!("files: {}:// can't be listed by this session", self.url.scheme());
-                Err(MetaxyError::Invalid(reason).into())
-            }
+        let root = ListingTableUrl::parse("file:///")?;
+        let store =
+            state.runtime_env().object_store(&root).map_err(|_| files_objects::unlisted(root.scheme()))?;
+        if Disk::is(store.as_ref()) {
+            return Ok(Source::Disk(disk.clone()));
         }
+        Ok(Source::Objects(Objects::try_new(&self.location, &self.extension)?, store))
     }
-}
-
-/// The bucket of a location, reached with the options of a store that is in it.
-fn bucket(location: &ListingTableUrl, extension: &Weak<Extension>) -> Result<Option<Remote>> {
-    let url: &Url = location.as_ref();
-    if Provider::of(url.scheme()).is_none() {
-        return Ok(None);
-    }
-    let options = extension.upgrade().map(|extension| extension.storage_options(url)).unwrap_or_default();
-    let connected = Remote::connect(None, url, &options);
-    Ok(Some(connected.map_err(|reason| MetaxyError::Invalid(format!("files: {reason}")))?))
-}
-
-/// The part of a location up to the last `/` before its first wildcard; a folder's name ends with `/`.
-fn shown_prefix(location: &str, is_url: bool) -> String {
-    let fixed = &location[..location.find(['*', '?', '[']).unwrap_or(location.len())];
-    if fixed.len() == location.len() {
-        let is_folder = location.ends_with('/') || (!is_url && std::path::Path::new(location).is_dir());
-        if is_folder {
-            return format!("{}/", location.trim_end_matches('/'));
-        }
-    }
-    fixed.rfind('/').map_or_else(String::new, |slash| fixed[..=slash].to_owned())
 }
 
 #[async_trait]
@@ -151,24 +120,51 @@ impl TableProvider for FilesTable {
         let all: Vec<usize> = (0..self.schema.fields().len()).collect();
         let columns = projection.unwrap_or(&all).clone();
         let schema = Arc::new(self.schema.project(&columns)?);
-        let store = self.object_store(state)?;
-        let listing = Listing { table: self.clone(), store, schema: Arc::clone(&schema) };
+        let source = self.source(state)?;
+        let listing = Listing { location: redact(&self.location), source, schema: Arc::clone(&schema) };
         let partition: Arc<dyn PartitionStream> = Arc::new(listing);
         StreamingTable::try_new(schema, vec![partition])?.scan(state, None, filters, limit).await
     }
 }
 
+/// What files are read from.
+#[derive(Debug, Clone)]
+enum Source {
+    Disk(Disk),
+    Objects(Objects, Arc<dyn ObjectStore>),
+}
+
+impl Source {
+    async fn list(&self) -> Result<Vec<Found>> {
+        match self {
+            Source::Disk(disk) => disk.list().await,
+            Source::Objects(objects, store) => objects.list(store).await,
+        }
+    }
+
+    /// Reads a file once; `None` if it is gone.
+    async fn read(&self, file: &Found, keep: bool) -> Result<Option<Content>> {
+        match (self, &file.at) {
+            (Source::Objects(_, store), FoundAt::Object(path)) => {
+                files_objects::read(store, path, keep).await
+            }
+            (_, FoundAt::Disk(path)) => files_disk::read(path.clone(), keep).await,
+            (Source::Disk(_), FoundAt::Object(_)) => Ok(None),
+        }
+    }
+}
+
 /// One reading of the location.
 struct Listing {
-    table: FilesTable,
-    store: Arc<dyn ObjectStore>,
+    location: String,
+    source: Source,
     /// The columns that are asked for; files are only read if their hash is.
     schema: SchemaRef,
 }
 
 impl fmt::Debug for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Listing({})", self.table.url)
+        write!(f, "Listing({})", self.location)
     }
 }
 
@@ -178,180 +174,70 @@ impl PartitionStream for Listing {
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (table, store, schema) = (self.table.clone(), Arc::clone(&self.store), Arc::clone(&self.schema));
+        let (source, schema) = (self.source.clone(), Arc::clone(&self.schema));
         let stream = futures::stream::once(async move {
-            let files = list(&table, &store).await?;
-            Ok::<_, DataFusionError>(batches(table, store, schema, files))
+            let files = source.list().await?;
+            Ok::<_, DataFusionError>(batches(source, schema, files))
         })
         .try_flatten();
         Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream))
     }
 }
 
-/// All files at the location in the order of their paths.
-async fn list(table: &FilesTable, store: &Arc<dyn ObjectStore>) -> Result<Vec<ObjectMeta>> {
-    let url = &table.url;
-    let mut files: Vec<ObjectMeta> = if url.is_collection() || url.get_glob().is_some() {
-        match store.list(Some(url.prefix())).try_collect().await {
-            Ok(files) => files,
-            Err(error) => return Err(unlisted(table, error).await),
-        }
-    } else {
-        vec![store.head(url.prefix()).await.map_err(store_error)?]
-    };
-    if let Some(pattern) = &table.pattern {
-        // As in a shell: `*` stays within a folder, `**` goes through folders.
-        let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
-        files.retain(|file| pattern.matches_with(&rest(url, file), options));
-    }
-    files.sort_by(|a, b| a.location.cmp(&b.location));
-    Ok(files)
-}
-
-/// The part of a file's path below the location's fixed part.
-fn rest(url: &ListingTableUrl, file: &ObjectMeta) -> String {
-    url.strip_prefix(&file.location).map(|parts| parts.collect::<Vec<_>>().join("/")).unwrap_or_default()
-}
-
-fn store_error(error: object_store::Error) -> DataFusionError {
-    if let Some(reason) = said(&error) {
-        return MetaxyError::Invalid(format!("files: {reason}")).into();
-    }
-    DataFusionError::ObjectStore(Box::new(error))
-}
-
-/// Why the files can't be listed: a name that is no text comes without its file in the error of the object store.
-async fn unlisted(table: &FilesTable, error: object_store::Error) -> DataFusionError {
-    if table.url.scheme() != "file" {
-        return store_error(error);
-    }
-    let root = if table.shown_prefix.is_empty() { "." } else { &table.shown_prefix };
-    let root = std::path::PathBuf::from(root);
-    match tokio::task::spawn_blocking(move || nameless(&root)).await {
-        Ok(Some(file)) => {
-            MetaxyError::Invalid(format!("files: the name of {file:?} is no text in UTF-8; rename it")).into()
-        }
-        _ => store_error(error),
-    }
-}
-
-/// A file or folder below this one whose name is no text.
-fn nameless(folder: &std::path::Path) -> Option<std::path::PathBuf> {
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let Ok(entries) = std::fs::read_dir(folder) else { continue };
-        for entry in entries.flatten() {
-            if entry.file_name().to_str().is_none() {
-                return Some(entry.path());
-            }
-            // Links may lead in circles.
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                folders.push(entry.path());
-            }
-        }
-    }
-    None
-}
-
-/// A listed file, and of its bytes what was asked for.
-struct Listed {
-    meta: ObjectMeta,
-    hash: String,
-    /// `None` where the bytes are no text.
-    content: Option<String>,
-}
-
 fn batches(
-    table: FilesTable,
-    store: Arc<dyn ObjectStore>,
+    source: Source,
     schema: SchemaRef,
-    files: Vec<ObjectMeta>,
+    files: Vec<Found>,
 ) -> impl futures::Stream<Item = Result<RecordBatch>> {
-    let wants_hash = schema.field_with_name(CONTENT_HASH).is_ok();
     let wants_content = schema.field_with_name(CONTENT).is_ok();
+    let wants_bytes = wants_content || schema.field_with_name(CONTENT_HASH).is_ok();
     futures::stream::iter(files)
-        .map(move |meta| {
-            let store = Arc::clone(&store);
+        .map(move |file| {
+            let source = source.clone();
             async move {
-                if wants_hash || wants_content {
-                    read(&store, meta, wants_content).await
-                } else {
-                    Ok(Some(Listed { meta, hash: String::new(), content: None }))
-                }
+                let content = match wants_bytes {
+                    true => source.read(&file, wants_content).await?,
+                    false => Some(Content::default()),
+                };
+                // A file that went away since the listing is not there.
+                Ok(content.map(|content| (file, content)))
             }
         })
         .buffered(CONCURRENT_READS)
-        // A file that went away since the listing is not there.
         .try_filter_map(|file| futures::future::ready(Ok(file)))
         .try_chunks(BATCH)
         .map_err(|error| error.1)
-        .map(move |files: Result<Vec<Listed>>| batch(&table, &schema, &files?))
+        .map(move |files: Result<Vec<(Found, Content)>>| batch(&schema, &files?))
 }
 
-/// Reads a file once; `None` if it is gone. The hash is SHA-256 in lower-case hexadecimal digits.
-async fn read(store: &Arc<dyn ObjectStore>, meta: ObjectMeta, keep: bool) -> Result<Option<Listed>> {
-    let mut bytes = match store.get(&meta.location).await {
-        Ok(found) => found.into_stream(),
-        Err(object_store::Error::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(store_error(error)),
-    };
-    let mut hasher = Sha256::new();
-    let mut kept = Vec::new();
-    while let Some(chunk) = bytes.try_next().await.map_err(store_error)? {
-        hasher.update(&chunk);
-        if keep {
-            kept.extend_from_slice(&chunk);
-        }
-    }
-    let hash = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    let content = if keep { String::from_utf8(kept).ok() } else { None };
-    Ok(Some(Listed { meta, hash, content }))
-}
-
-fn batch(table: &FilesTable, schema: &SchemaRef, files: &[Listed]) -> Result<RecordBatch> {
+fn batch(schema: &SchemaRef, files: &[(Found, Content)]) -> Result<RecordBatch> {
     let columns = schema
         .fields()
         .iter()
         .map(|field| -> ArrayRef {
             match field.name().as_str() {
-                PATH => Arc::new(StringArray::from_iter_values(files.iter().map(|f| shown(table, &f.meta)))),
+                PATH => Arc::new(StringArray::from_iter_values(files.iter().map(|(file, _)| &file.shown))),
                 SIZE => Arc::new(Int64Array::from_iter_values(
-                    files.iter().map(|f| i64::try_from(f.meta.size).unwrap_or(i64::MAX)),
+                    files.iter().map(|(file, _)| i64::try_from(file.size).unwrap_or(i64::MAX)),
                 )),
                 LAST_MODIFIED => Arc::new(
                     TimestampMicrosecondArray::from_iter_values(
-                        files.iter().map(|f| DateTime::<Utc>::timestamp_micros(&f.meta.last_modified)),
+                        files.iter().map(|(file, _)| file.modified.timestamp_micros()),
                     )
                     .with_timezone("UTC"),
                 ),
-                E_TAG => Arc::new(StringArray::from_iter(files.iter().map(|f| f.meta.e_tag.as_deref()))),
-                CONTENT_HASH => Arc::new(StringArray::from_iter_values(files.iter().map(|f| &f.hash))),
-                _ => Arc::new(StringArray::from_iter(files.iter().map(|f| f.content.as_deref()))),
+                E_TAG => {
+                    Arc::new(StringArray::from_iter(files.iter().map(|(file, _)| file.e_tag.as_deref())))
+                }
+                CONTENT_HASH => {
+                    Arc::new(StringArray::from_iter_values(files.iter().map(|(_, content)| &content.hash)))
+                }
+                _ => {
+                    Arc::new(StringArray::from_iter(files.iter().map(|(_, content)| content.text.as_deref())))
+                }
             }
         })
         .collect();
     let options = RecordBatchOptions::new().with_row_count(Some(files.len()));
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
-}
-
-/// A file's path as the user would type it: what was typed, then the rest.
-fn shown(table: &FilesTable, file: &ObjectMeta) -> String {
-    let rest = rest(&table.url, file);
-    // Nothing is left when a single file was named.
-    let rest = if rest.is_empty() { file.location.filename().unwrap_or_default() } else { &rest };
-    format!("{}{rest}", table.shown_prefix)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shown_prefix;
-
-    #[test]
-    fn listed_paths_start_like_the_location() {
-        assert_eq!(shown_prefix("photos/**/*.jpg", false), "photos/");
-        assert_eq!(shown_prefix("*.rs", false), "");
-        assert_eq!(shown_prefix("s3://bucket/a/*.jpg", true), "s3://bucket/a/");
-        assert_eq!(shown_prefix("s3://bucket/a/", true), "s3://bucket/a/");
-        assert_eq!(shown_prefix("/data/one.jpg", false), "/data/");
-    }
 }

@@ -2,6 +2,9 @@
 
 mod arguments;
 mod files;
+mod files_disk;
+mod files_found;
+mod files_objects;
 mod files_table;
 mod resolution;
 mod resolve_update;
@@ -19,6 +22,7 @@ use datafusion::sql::sqlparser::ast::{ObjectName, TableFactor};
 
 use crate::session::Extension;
 pub(crate) use arguments::{Arguments, as_text};
+pub(crate) use resolve_update::check as check_resolve_update;
 
 /// Name of the function that gives an increment.
 pub(crate) const RESOLVE_UPDATE: &str = "resolve_update";

@@ -11,6 +11,7 @@ use datafusion::logical_expr::planner::RelationPlannerContext;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{self, TableFactor};
 
+use super::RESOLVE_UPDATE;
 use super::arguments::{Arguments, as_text};
 use crate::config::EnginePreference;
 use crate::config::options::MetaxyOptions;
@@ -18,6 +19,9 @@ use crate::error::MetaxyError;
 use crate::model::FeatureKey;
 use crate::session::Extension;
 use crate::update::{IncrementInputs, IncrementOptions, Shard, increment};
+
+/// The parameters that are true or false.
+const FLAGS: [&str; 4] = ["skip_comparison", "prefer_native", "include_pending", "explain"];
 
 /// The parameters, in the order of positional arguments.
 pub(super) const PARAMETERS: &[&str] = &[
@@ -35,6 +39,19 @@ pub(super) const PARAMETERS: &[&str] = &[
     "include_pending",
     "explain",
 ];
+
+/// Whether the arguments of a call are such as it takes; what they name is not looked up.
+pub(crate) fn check(args: Vec<ast::FunctionArg>) -> Result<()> {
+    let arguments = Arguments::parse(RESOLVE_UPDATE, args, PARAMETERS)?;
+    arguments.required_text("feature")?;
+    arguments.text("store")?;
+    for parameter in FLAGS {
+        arguments.flag(parameter)?;
+    }
+    engine(&arguments)?;
+    shard(&arguments)?;
+    Ok(())
+}
 
 pub(super) fn plan(
     extension: &Weak<Extension>,
@@ -72,7 +89,7 @@ pub(super) fn plan(
     }
     // Under a name, as a table has one: columns of a subquery are not taken for the increment's. Where DataFusion
     // moves leaf expressions, a name makes it lose track of them.
-    LogicalPlanBuilder::from(plan).alias(super::RESOLVE_UPDATE)?.build()
+    LogicalPlanBuilder::from(plan).alias(RESOLVE_UPDATE)?.build()
 }
 
 fn engine(arguments: &Arguments) -> Result<EnginePreference> {

@@ -199,12 +199,16 @@ impl FeatureGraph {
         self.entry(key)?.resolved.as_ref().map_err(|unusable| match unusable {
             Unusable::Undefined { child, parent } => {
                 let below = if child == key { String::new() } else { format!(" (above feature {key})") };
-                let place = self.store.as_ref().map_or_else(String::new, |store| {
-                    format!(" in the feature files or in store {store}")
-                });
+                let place = self
+                    .store
+                    .as_ref()
+                    .map_or_else(String::new, |store| format!(" in the feature files or in store {store}"));
+                let remedy = match self.near(&parent.to_string()).filter(|near| *near != child.to_string()) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => "define it or push its project".to_owned(),
+                };
                 MetaxyError::Graph(format!(
-                    "feature {child}{below} depends on {parent}, which is not defined{place}; define it or push its \
-                     project"
+                    "feature {child}{below} depends on {parent}, which is not defined{place}; {remedy}"
                 ))
             }
             Unusable::Unexpected { reason } => {
@@ -214,13 +218,17 @@ impl FeatureGraph {
     }
 
     fn unknown(&self, name: &str) -> MetaxyError {
-        let keys = self.iter().map(|definition| definition.key().to_string());
-        let reason = match nearest(&name.replace("__", "/"), keys) {
+        let reason = match self.near(name) {
             Some(near) => format!("did you mean {near}?"),
             None if self.is_empty() => "no features are defined".to_owned(),
             None => String::new(),
         };
         MetaxyError::UnknownFeature { feature: name.to_owned(), reason }
+    }
+
+    /// The feature that somebody may have meant by this name.
+    fn near(&self, name: &str) -> Option<String> {
+        nearest(&name.replace("__", "/"), self.iter().map(|definition| definition.key().to_string()))
     }
 }
 

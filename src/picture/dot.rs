@@ -126,7 +126,7 @@ fn colors(change: Change) -> (&'static str, &'static str) {
         Change::Removed => ("#b9524d", "#fae1e0"),
         Change::Changed => ("#8f6000", "#fbeac4"),
         Change::Inherited => ("#a8802e", "#fdf6e3"),
-        Change::Reworded => ("#6b8fbf", "#e3ecf8"),
+        Change::Edited => ("#6b8fbf", "#e3ecf8"),
     }
 }
 

@@ -17,7 +17,7 @@ const CLASSES: [(Change, &str); 5] = [
     (Change::Removed, "fill:#fae1e0,stroke:#c9635e,color:#5c1f1c,stroke-dasharray:6 3"),
     (Change::Changed, "fill:#fbeac4,stroke:#cb9426,color:#4a3508"),
     (Change::Inherited, "fill:#fdf6e3,stroke:#ddb866,color:#4a3508"),
-    (Change::Reworded, "fill:#e3ecf8,stroke:#7f9fc9,color:#1f3654"),
+    (Change::Edited, "fill:#e3ecf8,stroke:#7f9fc9,color:#1f3654"),
 ];
 
 pub(super) fn draw(picture: &Picture, style: &Style) -> String {

@@ -123,12 +123,12 @@ fn compared(
         (true, false) => Change::Inherited,
         // Versions that nobody knows may well be others.
         (false, true) if seen.version.is_none() => Change::Changed,
-        (false, _) if edited => Change::Reworded,
+        (false, _) if edited => Change::Edited,
         (false, _) => Change::Same,
     };
     if seen.change == Change::Inherited {
         seen.reasons.insert(0, through(before, after, new));
-    } else if seen.change == Change::Reworded && seen.reasons.is_empty() {
+    } else if seen.change == Change::Edited && seen.reasons.is_empty() {
         seen.reasons.push("columns".to_owned());
     }
     if another {

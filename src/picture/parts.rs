@@ -40,6 +40,10 @@ pub struct Feature {
     pub reasons: Vec<String>,
     /// How many stored samples the change concerns: to be computed again, or left without a definition.
     pub samples: Option<u64>,
+    /// How many samples there are to compute that were none before the change.
+    pub new: Option<u64>,
+    /// How many stored samples have no parents any more: since the change, or those that a new version leaves behind.
+    pub orphaned: Option<u64>,
     /// How much of it has been computed, if somebody has looked.
     pub status: Option<Status>,
 }
@@ -109,7 +113,7 @@ pub enum Change {
     /// It has another version, but only because a parent has.
     Inherited,
     /// Its definition reads differently but gives the same version.
-    Reworded,
+    Edited,
 }
 
 /// How much of a feature has been computed, in samples.

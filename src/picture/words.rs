@@ -54,7 +54,7 @@ impl fmt::Display for Change {
             Change::Removed => "removed",
             Change::Changed => "changed",
             Change::Inherited => "inherited",
-            Change::Reworded => "reworded",
+            Change::Edited => "edited",
         })
     }
 }
@@ -68,7 +68,7 @@ impl Change {
             Change::Removed => '-',
             Change::Changed => '~',
             Change::Inherited => '^',
-            Change::Reworded => '*',
+            Change::Edited => '*',
         }
     }
 
@@ -79,7 +79,7 @@ impl Change {
             Change::Removed => "removed",
             Change::Changed => "changed",
             Change::Inherited => "changed through parents",
-            Change::Reworded => "edited, same version",
+            Change::Edited => "edited, same version",
         }
     }
 
@@ -90,7 +90,7 @@ impl Change {
             Change::Removed => Tone::Removed,
             Change::Changed => Tone::Changed,
             Change::Inherited => Tone::Inherited,
-            Change::Reworded => Tone::Muted,
+            Change::Edited => Tone::Muted,
         }
     }
 }
@@ -105,11 +105,22 @@ impl Feature {
 
     /// How many stored samples its change concerns, in words.
     pub(super) fn samples_words(&self) -> Option<String> {
-        let samples = self.samples.filter(|samples| *samples > 0)?;
-        Some(match self.change {
-            Change::Removed => format!("{} left without a definition", count(samples, "sample")),
-            _ => format!("{} to recompute", count(samples, "sample")),
-        })
+        let some = |samples: Option<u64>| samples.filter(|samples| *samples > 0);
+        let words = match self.change {
+            Change::Removed => [
+                some(self.samples)
+                    .map(|samples| format!("{} left without a definition", count(samples, "sample"))),
+                None,
+                None,
+            ],
+            _ => [
+                some(self.samples).map(|samples| format!("{} to recompute", count(samples, "sample"))),
+                some(self.new).map(|samples| format!("{} new", number(samples))),
+                some(self.orphaned).map(|samples| format!("{} orphaned", number(samples))),
+            ],
+        };
+        let words: Vec<String> = words.into_iter().flatten().collect();
+        (!words.is_empty()).then(|| words.join(", "))
     }
 
     /// What is unusual about its definition.
@@ -240,14 +251,17 @@ impl Picture {
         if !self.has_changes() {
             parts.push("no changes".to_owned());
         }
-        let changes = [Change::Added, Change::Removed, Change::Changed, Change::Inherited, Change::Reworded];
+        let changes = [Change::Added, Change::Removed, Change::Changed, Change::Inherited, Change::Edited];
         for change in changes {
             let features = self.features.iter().filter(|feature| feature.change == change).count();
             if features > 0 {
                 parts.push(format!("{} {}", number(features as u64), change.words()));
             }
         }
-        let again = self.features.iter().filter(|feature| feature.change.is_new_version());
+        let again = self
+            .features
+            .iter()
+            .filter(|feature| feature.change.is_new_version() || feature.change == Change::Edited);
         let samples: u64 = again.filter_map(|feature| feature.samples).sum();
         if samples > 0 {
             parts.push(format!("{} to recompute", count(samples, "sample")));

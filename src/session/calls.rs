@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, TableFactor, Visit,
@@ -10,7 +11,8 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use crate::functions::{RESOLVE_UPDATE, as_text, our_function};
+use crate::error::Result;
+use crate::functions::{RESOLVE_UPDATE, as_text, check_resolve_update, our_function};
 
 /// A call whose tables have to be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,40 @@ pub(super) fn resolve_calls(statement: &mut Statement) -> Vec<Call> {
         },
         Statement::Explain(explain) => resolve_calls(&mut explain.statement),
         _ => Vec::new(),
+    }
+}
+
+/// Checks the arguments of all calls, as far as nothing has to be looked up for that.
+///
+/// # Errors
+/// An argument that `resolve_update` doesn't have, or one of the wrong kind.
+pub(super) fn check_calls(statement: &Statement) -> Result<()> {
+    let mut checks = Checks;
+    let checked = match statement {
+        Statement::Statement(statement) => Visit::visit(statement.as_ref(), &mut checks),
+        Statement::CopyTo(copy) => match &copy.source {
+            CopyToSource::Query(query) => Visit::visit(query.as_ref(), &mut checks),
+            CopyToSource::Relation(_) => return Ok(()),
+        },
+        Statement::Explain(explain) => return check_calls(&explain.statement),
+        _ => return Ok(()),
+    };
+    match checked {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err((*error).into()),
+    }
+}
+
+struct Checks;
+
+impl Visitor for Checks {
+    type Break = Box<DataFusionError>;
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Self::Break> {
+        match arguments(factor).map(|args| check_resolve_update(args.clone())) {
+            Some(Err(error)) => ControlFlow::Break(Box::new(error)),
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
 

@@ -20,12 +20,12 @@ use datafusion::sql::sqlparser::dialect::dialect_from_str;
 
 use super::Extension;
 use super::attach::attach;
-use super::calls::resolve_calls;
+use super::calls::{check_calls, resolve_calls};
 use super::insert::{self, Target};
 use super::statement::{MetaxyStatement, parse};
 use super::views::{Definition, Views, created_view};
 use super::written::check_projects;
-use super::{call, delete_alias};
+use super::{call, delete_alias, unwritten};
 use crate::catalog::{FEATURES_SCHEMA, HISTORY_SCHEMA};
 use crate::config::Config;
 use crate::config::options::MetaxyOptions;
@@ -279,9 +279,12 @@ impl MetaxySession {
                 None => Ok(None),
             },
             SqlStatement::Call(function) => call::plan(self, function.clone()).map(Some),
-            SqlStatement::Delete(delete) if delete_alias::has_alias(delete) => {
-                delete_alias::plan(self, delete.clone()).await.map(Some)
-            }
+            SqlStatement::Delete(delete) => match unwritten::plan(self, delete).await? {
+                None if delete_alias::has_alias(delete) => {
+                    delete_alias::plan(self, delete.clone()).await.map(Some)
+                }
+                nothing => Ok(nothing),
+            },
             _ => Ok(None),
         }
     }
@@ -337,6 +340,8 @@ impl MetaxySession {
         let state = self.context.state();
         let catalog = state.config_options().catalog.default_catalog.clone();
         let calls = resolve_calls(&mut statement);
+        // What is wrong with a call itself is said before anything that its feature lacks.
+        check_calls(&statement)?;
         for call in &calls {
             let store = self.extension.store_or_default(call.store.as_deref(), &catalog)?;
             self.extension.open_inputs(&store, &call.feature, call.samples).await?;

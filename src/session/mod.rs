@@ -13,6 +13,7 @@ mod insert_rule;
 mod metaxy_session;
 mod missing;
 mod statement;
+mod unwritten;
 mod views;
 mod written;
 

@@ -6,19 +6,18 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::error::DataFusionError;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
 use delta_kernel::table_properties::DataSkippingNumIndexedCols;
-use deltalake::DeltaTableError;
 use deltalake::kernel::Add;
 use deltalake::operations::write::writer::{DeltaWriter, WriterConfig};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::WriteTime;
+use super::delta_files::{DeltaFiles, discard};
 use super::stamp::{read_back, stamped};
 use crate::columns::SYSTEM_COLUMNS;
 use crate::error::Result;
@@ -83,32 +82,42 @@ impl Stage {
         size: FileSize,
     ) -> Result<Self> {
         let mut stage = Self { store, schema, id_columns, files: Vec::new(), rows: 0, time, column, size };
-        let mut writer: Option<DeltaWriter> = None;
-        loop {
-            let written = match rows.next().await {
-                None => break,
-                Some(Err(error)) => Err(error),
-                Some(Ok(batch)) if batch.num_rows() == 0 => continue,
-                Some(Ok(batch)) => {
-                    stage.rows += batch.num_rows() as u64;
-                    let batch = stamped(&batch, stage.column, stage.time.timestamp_micros())?;
-                    if writer.is_none() {
-                        before()?;
-                    }
-                    writer.get_or_insert_with(|| stage.writer()).write(&batch).await.map_err(delta)
-                }
+        let mut writing: Option<DeltaFiles> = None;
+        while let Some(batch) = rows.next().await {
+            let added = match batch {
+                Ok(batch) if batch.num_rows() == 0 => continue,
+                Ok(batch) => stage.add(batch, &mut writing, before).await,
+                Err(error) => Err(error),
             };
-            if let Err(error) = written {
-                if let Some(writer) = writer {
-                    writer.abort().await.map_err(delta)?;
+            if let Err(error) = added {
+                if let Some(writing) = writing {
+                    writing.abandon().await;
                 }
                 return Err(error);
             }
         }
-        if let Some(writer) = writer {
-            stage.files = writer.close().await.map_err(delta)?;
+        if let Some(writing) = writing {
+            stage.files = writing.close().await?;
         }
         Ok(stage)
+    }
+
+    async fn add(
+        &mut self,
+        batch: RecordBatch,
+        writing: &mut Option<DeltaFiles>,
+        before: &(dyn Fn() -> Result<()> + Sync),
+    ) -> Result<()> {
+        self.rows += batch.num_rows() as u64;
+        let batch = stamped(&batch, self.column, self.time.timestamp_micros())?;
+        let writing = match writing {
+            Some(writing) => writing,
+            None => {
+                before()?;
+                writing.insert(DeltaFiles::begin(self.writer(), Arc::clone(&self.store)))
+            }
+        };
+        writing.add(batch).await
     }
 
     /// How many rows are staged.
@@ -154,11 +163,7 @@ impl Stage {
 
     /// Removes the staged files. A file that can't be removed is harmless: no log entry names it.
     pub(crate) async fn discard(self) {
-        for file in &self.files {
-            if let Err(error) = self.store.delete(&Path::from(file.path.as_str())).await {
-                log::debug!("staged file {} stays behind: {error}", file.path);
-            }
-        }
+        discard(&self.store, &self.files).await;
     }
 
     fn writer(&self) -> DeltaWriter {
@@ -204,8 +209,4 @@ impl Stage {
         }
         columns
     }
-}
-
-fn delta(error: DeltaTableError) -> crate::error::MetaxyError {
-    DataFusionError::from(error).into()
 }

@@ -29,7 +29,15 @@ pub(super) async fn vacuum(
     let folder = store.location.table_path(feature);
     // Before the log is read: what is committed from here on was not in the folder then, or is named by the log.
     let files = store.location.files_below(&folder).await?;
-    let Some(table) = store.load(feature).await? else { return Ok(Vec::new()) };
+    let Some(table) = store.load(feature).await? else {
+        // Its first write may have been cut short.
+        let goes = |file: &&TableFile| file.modified < vacuum.abandoned && file.is_leftover();
+        let gone = remove(store, &folder, files.iter().filter(goes), vacuum).await?;
+        if !vacuum.dry_run && !gone.is_empty() {
+            store.location.tidy(&folder);
+        }
+        return Ok(gone);
+    };
     check_retention(store, feature, &table, vacuum)?;
     let named = Named::of(store, feature, &table, vacuum).await?;
     let goes = |file: &&TableFile| {
@@ -46,10 +54,20 @@ pub(super) async fn vacuum(
             if named.removed.contains(file.name()) { file.modified < vacuum.before } else { abandoned };
         is_old && !named.kept.contains(file.name())
     };
+    remove(store, &folder, files.iter().filter(goes), vacuum).await
+}
+
+/// Removes these files of a folder, or only lists them.
+async fn remove(
+    store: &DeltaStore,
+    folder: &str,
+    files: impl Iterator<Item = &TableFile>,
+    vacuum: &Vacuum,
+) -> Result<Vec<VacuumedFile>> {
     let mut gone = Vec::new();
-    for file in files.iter().filter(goes) {
+    for file in files {
         if !vacuum.dry_run {
-            store.location.remove_file(&folder, file).await?;
+            store.location.remove_file(folder, file).await?;
         }
         gone.push(VacuumedFile { path: format!("{folder}/{}", file.path), bytes: file.bytes });
     }

@@ -6,6 +6,7 @@ mod check;
 mod delete;
 mod delta;
 mod delta_commit;
+mod delta_files;
 mod delta_remove;
 mod delta_replace;
 mod delta_schema;
@@ -57,6 +58,7 @@ mod table;
 mod times;
 mod transfer;
 mod unfiltered;
+mod unfinished;
 mod upkeep;
 mod versions;
 pub(crate) mod view;
@@ -104,10 +106,12 @@ pub(crate) use system::SystemTable;
 pub use system::{Event, EventType, Payload, ProjectVersion, PushOptions, PushReport};
 pub use table::FeatureTable;
 pub use transfer::{CopiedFeature, CopyOptions, CopyProgress, OnProgress};
+pub use unfinished::settled;
 pub use upkeep::{
     OnOptimizeProgress, OptimizeOptions, OptimizeProgress, OptimizedFeature, Vacuum, VacuumOptions,
     VacuumedFeature, VacuumedFile, parse_bytes, parse_duration,
 };
+pub use waiting::Behind;
 pub use warnings::Warnings;
 pub(crate) use write::session_key;
 pub use write::{WriteOptions, WriteReport};

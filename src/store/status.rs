@@ -46,7 +46,7 @@ pub struct FeatureStatus {
 /// How many samples are in which state.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct SampleCounts {
-    /// Samples without a stored row.
+    /// Samples without a stored row; with many rows of a parent for one sample, that is one.
     pub new: u64,
     /// Samples whose stored row was computed from something else.
     pub stale: u64,
@@ -162,16 +162,20 @@ impl Store {
         let (new, stale) = (changed.of("new"), changed.of("stale"));
         let progress = (expected.units > 0).then(|| 1.0 - new.units as f64 / expected.units as f64);
         Ok(SampleCounts {
-            new: new.rows,
-            stale: stale.rows,
+            new: new.samples,
+            stale: stale.samples,
+            // These are stored rows, each of a sample of its own.
             orphaned: changed.of("orphaned").rows,
             pending: changed.of("pending").rows,
-            up_to_date: expected.rows.saturating_sub(new.rows + stale.rows),
+            up_to_date: expected.samples.saturating_sub(new.samples + stale.samples),
             progress,
         })
     }
 
-    /// How many rows and distinct units an increment has of each kind, in one pass.
+    /// How many rows, samples and distinct units an increment has of each kind, in one pass.
+    ///
+    /// A sample is what the feature's ids tell apart, as far as the increment has them; a unit is what is compared. Of an
+    /// aggregated parent all rows of a group are in the increment, and are one sample.
     async fn counted(
         &self,
         context: &SessionContext,
@@ -179,23 +183,49 @@ impl Store {
         options: &IncrementOptions,
     ) -> Result<Counts> {
         const ROWS: &str = "__metaxy_rows";
+        const SAMPLES: &str = "__metaxy_samples";
         const UNITS: &str = "__metaxy_units";
         let kind = || ident(INCREMENT);
-        let unit: Vec<Expr> =
-            std::iter::once(kind()).chain(inputs.plan.comparison_columns.iter().map(ident)).collect();
-        let whole = |expr: Expr| cast_to(expr, DataType::Int64);
+        let compared = &inputs.plan.comparison_columns;
+        let unit = || std::iter::once(kind()).chain(compared.iter().map(ident)).collect::<Vec<Expr>>();
+        let whole = |name: &str| cast_to(ident(name), DataType::Int64).alias(name);
         let frame = self.frame(context, increment(inputs, options)?)?;
-        let counts = frame
-            .aggregate(unit, vec![count(lit(1)).alias(ROWS)])?
-            .aggregate(vec![kind()], vec![sum(ident(ROWS)).alias(ROWS), count(lit(1)).alias(UNITS)])?
-            .select(vec![kind(), whole(ident(ROWS)).alias(ROWS), whole(ident(UNITS)).alias(UNITS)])?;
+        let others = inputs
+            .plan
+            .feature
+            .spec
+            .id_columns
+            .iter()
+            .filter(|id| !compared.contains(id) && frame.schema().has_column_with_unqualified_name(id));
+        let others: Vec<Expr> = others.map(ident).collect();
+        let rows = || sum(ident(ROWS)).alias(ROWS);
+        let mut counts = match others.is_empty() {
+            // What is compared is the sample.
+            true => frame
+                .aggregate(unit(), vec![count(lit(1)).alias(ROWS)])?
+                .aggregate(vec![kind()], vec![rows(), count(lit(1)).alias(SAMPLES)])?
+                .with_column(UNITS, ident(SAMPLES))?,
+            false => frame
+                .aggregate([unit(), others].concat(), vec![count(lit(1)).alias(ROWS)])?
+                .aggregate(unit(), vec![rows(), count(lit(1)).alias(SAMPLES)])?
+                .aggregate(
+                    vec![kind()],
+                    vec![rows(), sum(ident(SAMPLES)).alias(SAMPLES), count(lit(1)).alias(UNITS)],
+                )?,
+        };
+        counts = counts.select(vec![kind(), whole(ROWS), whole(SAMPLES), whole(UNITS)])?;
         let mut found = HashMap::new();
         let mut counts = watched(format!("comparing {}", inputs.plan.feature.key()), counts).await?;
         while let Some(batch) = counts.try_next().await? {
             let kinds = cast(batch.column(0), &DataType::Utf8).map_err(DataFusionError::from)?;
-            let [rows, units] = [1, 2].map(|i| batch.column(i).as_primitive::<Int64Type>().values());
+            let [rows, samples, units] =
+                [1, 2, 3].map(|i| batch.column(i).as_primitive::<Int64Type>().values());
             for (i, kind) in kinds.as_string::<i32>().iter().enumerate() {
-                let count = Count { rows: rows[i].unsigned_abs(), units: units[i].unsigned_abs() };
+                let count = Count {
+                    rows: rows[i].unsigned_abs(),
+                    samples: samples[i].unsigned_abs(),
+                    units: units[i].unsigned_abs(),
+                };
                 found.insert(kind.unwrap_or_default().to_owned(), count);
             }
         }
@@ -209,6 +239,7 @@ struct Counts(HashMap<String, Count>);
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
     rows: u64,
+    samples: u64,
     units: u64,
 }
 

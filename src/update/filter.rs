@@ -41,6 +41,14 @@ fn ast_with_alias(expr: ast::Expr) -> ast::ExprWithAlias {
     ast::ExprWithAlias { expr, alias: None }
 }
 
+/// Whether a text can be a filter of a spec; which columns it may name depends on the parent's table.
+///
+/// # Errors
+/// Why it is no SQL expression.
+pub(crate) fn check_filter(text: &str) -> Result<(), String> {
+    parse(text).map(drop)
+}
+
 /// Parses a filter and rewrites it so that SQL's rules give what Python's do.
 fn parse(text: &str) -> Result<ast::Expr, String> {
     let mut parser = Parser::new(&GenericDialect {}).try_with_sql(text).map_err(|e| e.to_string())?;

@@ -31,6 +31,7 @@ use crate::model::{FeatureKey, FeaturePlan};
 
 pub(crate) use description::{Aggregation, CurrentInput, Description, FieldSource, Part, StoredRows};
 pub use executor::{Engine, Executor, StoreEngine, choose};
+pub(crate) use filter::check_filter;
 pub use increment::increment;
 pub(crate) use native::native_plan;
 pub(crate) use node::{Increment, version_type};

@@ -140,6 +140,33 @@ fn ctrl_c_ends_a_script_and_takes_away_what_it_has_staged() {
     assert!(left.iter().all(|file| !file.ends_with(".parquet")), "{left:?}");
 }
 
+/// While the last file is completed, which nothing interrupts, and while rows come.
+#[test]
+fn ctrl_c_while_a_file_is_written_leaves_no_part_of_it() {
+    for (pause, step) in [(0, "INSERT"), (2000, "INSERT"), (0, "copy")] {
+        let project = Project::new(FEATURES);
+        let other = "\n[stores.other]\ntype = \"delta\"\n[stores.other.config]\nroot_path = \"other\"\n";
+        project.configure("", &format!("{other}[ext.datafusion.stores]"));
+        let insert = format!("INSERT INTO number {};", samples(600_000));
+        let arguments = match step {
+            "INSERT" => script(&project, &insert),
+            _ => {
+                project.cli().sql(&[&insert]).run().ok();
+                "copy number --from dev --to other"
+            }
+        };
+        let mut terminal = Terminal::open(&project, arguments);
+        terminal.wait_for(" rows");
+        std::thread::sleep(Duration::from_millis(pause));
+        // A fast machine may be done by now.
+        let _ = terminal.keys.write_all(b"\x03").and_then(|()| terminal.keys.flush());
+        let (_, screen) = terminal.end();
+        assert!(!screen.contains("panicked") && !screen.contains("shut down"), "{step} {pause}: {screen}");
+        let left = files_below(project.path());
+        assert!(left.iter().all(|file| !file.contains('#')), "{step} {pause}: {left:?}");
+    }
+}
+
 #[test]
 fn long_work_shows_rows_and_rate_at_a_terminal_only() {
     let project = Project::new(FEATURES);

@@ -401,6 +401,7 @@ fn configurations_without_secrets() {
             .args(["config", "--store", "prod", "--format", format])
             .env("METAXY_STORES__DEV__CONFIG__STORAGE_OPTIONS__TOKEN", secret)
             .env("METAXY_HASH_TRUNCATION_LENGTH", "12")
+            .env("METAXY_EXT__DATAFUSION__ALLOW_CROSS_PROJECT_WRITES", "true")
             .run();
         assert!(!ran.stderr.contains(secret) && !ran.stdout.contains(secret), "{ran:#?}");
         assert_eq!(ran.code, Some(0), "{ran:#?}");
@@ -416,6 +417,10 @@ fn configurations_without_secrets() {
                 setting("hash_truncation_length"),
                 (json!(12), "METAXY_HASH_TRUNCATION_LENGTH".to_owned())
             );
+            // Flags are flags, not texts.
+            assert_eq!(setting("ext.datafusion.strict_versions").0, json!(true));
+            assert_eq!(setting("ext.datafusion.allow_cross_project_writes").0, json!(true));
+            assert_eq!(setting("ext.datafusion.prefer_native").0, json!(null));
             assert_eq!(setting("stores.db.config.connection_string").0, "***");
             assert_eq!(
                 setting("stores.dev.config.hash_algorithm"),
@@ -431,6 +436,44 @@ fn configurations_without_secrets() {
     );
     let error = run(folder.path(), &["config", "--store", "prud"]).failed();
     assert!(error.contains("did you mean \"prod\"?"), "{error}");
+}
+
+#[test]
+fn results_without_rows_are_valid_in_every_format() {
+    let folder = photos();
+    let printed = |format: &str, sql: &str| run(folder.path(), &["-q", "--format", format, "-c", sql]).ok();
+    let none = "SELECT path, 1 AS n, metaxy_provenance_by_field FROM photo WHERE path = 'nothing'";
+    assert_eq!(printed("json", none), "[]\n");
+    assert_eq!(printed("csv", none), "path,n,metaxy_provenance_by_field\n");
+    assert_eq!(printed("tsv", none), "path\tn\tmetaxy_provenance_by_field\n");
+    assert_eq!(printed("nd-json", none), "");
+    assert!(printed("table", none).contains("| path | n | metaxy_provenance_by_field |"));
+    // A statement that has no result prints none.
+    for format in ["json", "csv", "tsv", "table"] {
+        assert_eq!(printed(format, "CREATE VIEW v AS SELECT 1 AS x"), "", "{format}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_told_before_missing_data() {
+    let folder = photos();
+    fs::write(
+        folder.path().join("features-more.toml"),
+        "[[feature]]\nkey = \"root\"\nid_columns = [\"id\"]\n[[feature]]\nkey = \"child\"\nid_columns = [\"id\"]\ndeps = [\"root\"]\n",
+    )
+    .unwrap();
+    for (arguments, problem) in [
+        ("'child', foo => 1", "unknown argument foo"),
+        ("'child', shard => '9/8'", "9/8"),
+        ("'child', engine => 'steam'", "steam"),
+        ("'child', explain => 'perhaps'", "explain must be true or false"),
+    ] {
+        let sql = format!("SELECT * FROM resolve_update({arguments})");
+        let error = Cli::new(folder.path()).sql(&[&sql]).run().failed();
+        assert!(error.contains(problem) && !error.contains("no data"), "{sql}: {error}");
+    }
+    let error = Cli::new(folder.path()).sql(&["SELECT * FROM resolve_update('child')"]).run().failed();
+    assert!(error.contains("feature root has no data in store dev"), "{error}");
 }
 
 #[test]
@@ -471,8 +514,10 @@ fn completions_and_manual_pages_know_every_subcommand() {
     let page = run(folder.path(), &["man"]).ok();
     assert!(page.contains(".TH metaxy-cli 1"), "{page}");
     let pages = folder.path().join("pages");
-    assert!(run(folder.path(), &["man", "--output", "pages"]).failed().contains("pages"));
-    fs::create_dir(&pages).unwrap();
+    fs::write(folder.path().join("taken"), "").unwrap();
+    assert!(run(folder.path(), &["man", "--output", "taken"]).failed().contains("taken"));
+    // The folder is made, and may be there.
+    assert_eq!(run(folder.path(), &["man", "-q", "--output", "pages"]).ok(), "");
     assert_eq!(run(folder.path(), &["man", "-q", "--output", "pages"]).ok(), "");
     for command in &commands {
         let text = fs::read_to_string(pages.join(format!("metaxy-cli-{command}.1"))).unwrap();

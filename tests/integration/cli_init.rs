@@ -30,7 +30,8 @@ fn new_changed_and_removed_images_are_listed() {
     assert_eq!(script(folder, "changes.sql"), first);
     assert_eq!(script(folder, "changes.sql"), first, "a look changes nothing");
     assert_eq!(script(folder, "update.sql"), "count\n3\ncount\n0\n");
-    assert_eq!(script(folder, "changes.sql"), "");
+    let nothing = "change,path,size\n";
+    assert_eq!(script(folder, "changes.sql"), nothing);
 
     images(folder, &[("b.jpg", "harbour at night"), ("d.jpg", "market")]);
     fs::remove_file(folder.join("images/more/c.jpg")).unwrap();
@@ -44,7 +45,7 @@ fn new_changed_and_removed_images_are_listed() {
     let counted = Cli::new(folder).args(status).run().ok();
     assert!(counted.contains("\nimages,needs_update,3,1,1,1,0,1,"), "{counted}");
     assert_eq!(script(folder, "update.sql"), "count\n2\ncount\n1\n");
-    assert_eq!(script(folder, "changes.sql"), "");
+    assert_eq!(script(folder, "changes.sql"), nothing);
     // A file that comes back.
     images(folder, &[("more/c.jpg", "bridge")]);
     assert_eq!(script(folder, "changes.sql"), "change,path,size\nnew,images/more/c.jpg,6\n");
@@ -94,12 +95,10 @@ fn folders_and_names_of_all_kinds() {
     assert!(list.contains("\nada_s_photos_2024,"), "{list}");
 
     let named = tempfile::tempdir().unwrap();
+    images(named.path(), &[]);
     let args = ["init", "images", "--feature", "image/raw", "--project", "demo"];
-    let ran = Cli::new(named.path()).args(args).run();
-    assert_eq!(
-        (ran.code, ran.stderr.as_str()),
-        (Some(0), "There is no folder images yet: make it before you run the scripts.\n")
-    );
+    Cli::new(named.path()).args(args).run().ok();
+    fs::remove_dir_all(named.path().join("images")).unwrap();
     // A folder that isn't there is an error, never a list of removed files.
     let error = Cli::new(named.path()).args(["-q", "-f", "changes.sql"]).run().failed();
     assert!(error.contains("images"), "{error}");
@@ -129,6 +128,79 @@ fn folders_and_names_of_all_kinds() {
         assert_eq!(ran.code, Some(2), "{wrong:?}: {ran:#?}");
         assert!(files_below(nowhere.path()).is_empty());
     }
-    let ran = Cli::new(named.path()).args(["init", "x", "--feature", "a//b"]).run();
+    let ran = Cli::new(named.path()).args(["init", "images", "--feature", "a//b"]).run();
     assert!(ran.failed().contains("a//b"));
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    images(folder.path(), &[]);
+    for (given, problem) in [
+        ("imagse", "there is no folder imagse; did you mean images?"),
+        ("./images/mroe", "there is no folder images/mroe; did you mean images/more?"),
+        ("videos", "there is no folder videos; make it first"),
+        ("s3://bucket/images", "s3://bucket/images is no folder of this machine; "),
+    ] {
+        let ran = Cli::new(folder.path()).args(["init", given]).run();
+        assert!(ran.code == Some(2) && ran.stderr.starts_with(&format!("error: {problem}")), "{ran:#?}");
+        assert!(files_below(folder.path()).is_empty());
+    }
+}
+
+#[test]
+fn an_empty_folder_has_no_changes_and_no_rows_to_write() {
+    let folder = tempfile::tempdir().unwrap();
+    images(folder.path(), &[]);
+    Cli::new(folder.path()).args(["init", "images"]).run().ok();
+    assert_eq!(script(folder.path(), "changes.sql"), "change,path,size\n");
+    for _ in 0..2 {
+        assert_eq!(script(folder.path(), "update.sql"), "count\n0\ncount\n0\n");
+    }
+    images(folder.path(), &[("a.jpg", "a")]);
+    assert_eq!(script(folder.path(), "update.sql"), "count\n1\ncount\n0\n");
+}
+
+/// No object store would show all of these.
+#[cfg(unix)]
+#[test]
+fn files_of_any_name_are_listed() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["100% #1.jpg", "a\tb", "a\nb", "back\\slash", "del\u{7f}", "scan#1", "ä?", ".hidden"];
+    images(folder.path(), &names.map(|name| (name, "x")));
+    let inside = folder.path().join("images/more");
+    fs::write(inside.join("deep#22"), "deep").unwrap();
+    // Links that lead back, to themselves, nowhere, and to a file.
+    symlink("../../images", inside.join("back")).unwrap();
+    symlink("self", inside.join("self")).unwrap();
+    symlink("gone", inside.join("nowhere")).unwrap();
+    symlink("deep#22", inside.join("link")).unwrap();
+    Cli::new(folder.path()).args(["init", "images"]).run().ok();
+    let listed = |sql: &str| {
+        let found = Cli::new(folder.path()).args(["-q", "--format", "json"]).sql(&[sql]).run().ok();
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&found).unwrap();
+        let paths = rows.iter().map(|row| row["path"].as_str().unwrap().to_owned());
+        paths.collect::<Vec<_>>()
+    };
+    let mut all: Vec<String> = names.iter().map(|name| format!("images/{name}")).collect();
+    all.sort();
+    let mut deep = all.clone();
+    deep.extend(["images/more/deep#22".to_owned(), "images/more/link".to_owned()]);
+    deep.sort();
+    assert_eq!(listed("SELECT path FROM files('images/*')"), all);
+    assert_eq!(listed("SELECT path FROM files('images')"), deep);
+    assert_eq!(listed("SELECT path FROM files('images/**/*', content_hash => true)"), deep);
+    assert_eq!(listed("SELECT path FROM files('images/scan#1')"), ["images/scan#1"]);
+    assert_eq!(listed("SELECT path FROM files('images/more/d*')"), ["images/more/deep#22"]);
+    let url = format!("file://{}/images/more/*", folder.path().display());
+    let url = listed(&format!("SELECT path FROM files('{url}')"));
+    assert!(url.len() == 2 && url[0].ends_with("/images/more/deep#22"), "{url:?}");
+    let content = "SELECT content AS path FROM files('images/more/deep#22', content => true)";
+    assert_eq!(listed(content), ["deep"]);
+    assert_eq!(listed("SELECT path FROM files('images/none*')"), [""; 0]);
+
+    assert_eq!(script(folder.path(), "update.sql"), format!("count\n{}\ncount\n0\n", deep.len()));
+    fs::write(folder.path().join("images/scan#1"), "y").unwrap();
+    assert_eq!(script(folder.path(), "changes.sql"), "change,path,size\nstale,images/scan#1,1\n");
 }

@@ -214,6 +214,71 @@ fn what_a_push_would_change() {
     assert!(!uncounted.contains("recompute"), "{uncounted}");
 }
 
+const PHOTOS: &str = r#"
+[[feature]]
+key = "photo"
+id_columns = ["path"]
+
+[[feature]]
+key = "face"
+id_columns = ["path"]
+deps = [{ feature = "photo"FILTERS }]
+fields = [{ key = "faces", code_version = "CODE" }]
+"#;
+
+#[test]
+fn an_edited_filter_says_which_samples_it_moves() {
+    let features = |filters: &str, code: &str| PHOTOS.replace("FILTERS", filters).replace("CODE", code);
+    let project = Project::new(&features(r#", filters = ["size > 3"]"#, "1"));
+    let sql = |sql: &str| project.cli().args(["-q"]).sql(&[sql]).run().ok();
+    sql("INSERT INTO photo SELECT CAST(value AS VARCHAR) AS path, value AS size,
+         named_struct('default', 'v1') AS metaxy_provenance_by_field FROM generate_series(1, 9)");
+    run(&project, &["push", "-q"]);
+    // Photos 4 to 9, of which 9 is left to do.
+    sql("INSERT INTO face SELECT * FROM resolve_update('face') WHERE path <> '9'");
+    sql("INSERT INTO photo SELECT path, size, named_struct('default', 'v2') AS metaxy_provenance_by_field
+         FROM photo WHERE path = '8'");
+    // From now on photos 2 to 6: 2 and 3 are new, 7 and 8 are orphaned, and nobody waits for 9 any more.
+    project.write("features.toml", &features(r#", filters = ["size > 1", "size < 7"]"#, "1"));
+    let csv = run(&project, &["diff", "--format", "csv"]);
+    let line = csv.lines().nth(1).unwrap_or_else(|| panic!("{csv}"));
+    assert!(
+        csv.starts_with("feature,project,change,old_version,new_version,samples,new,orphaned,why\n"),
+        "{csv}"
+    );
+    assert!(line.starts_with("face,test,edited,") && line.ends_with(",0,2,2,parent photo: filters"), "{csv}");
+    let text = run(&project, &["diff"]);
+    assert!(text.contains("  2 new, 2 orphaned  ") && text.contains("1 edited, same version"), "{text}");
+    let rows: Value = serde_json::from_str(&run(&project, &["diff", "--format", "json"])).unwrap();
+    let row = &rows[0];
+    assert_eq!((&row["change"], &row["samples"]), (&Value::from("edited"), &Value::from(0)));
+    assert_eq!((&row["new"], &row["orphaned"]), (&Value::from(2), &Value::from(2)));
+}
+
+#[test]
+fn samples_whose_parents_are_gone_are_not_to_be_recomputed() {
+    let features = |code: &str| PHOTOS.replace("FILTERS", "").replace("CODE", code);
+    let project = Project::new(&features("1"));
+    let sql = |sql: &str| project.cli().args(["-q"]).sql(&[sql]).run().ok();
+    sql("INSERT INTO photo SELECT CAST(value AS VARCHAR) AS path,
+         named_struct('default', 'v1') AS metaxy_provenance_by_field FROM generate_series(1, 20)");
+    run(&project, &["push", "-q"]);
+    sql("INSERT INTO face SELECT * FROM resolve_update('face')");
+    sql("DELETE FROM photo WHERE path IN ('1', '2')");
+    project.write("features.toml", &features("2"));
+    let text = run(&project, &["diff"]);
+    assert!(text.contains("  18 samples to recompute, 2 orphaned  "), "{text}");
+    assert!(text.contains("2 features, 1 changed, 18 samples to recompute\n"), "{text}");
+    let csv = run(&project, &["diff", "--format", "csv"]);
+    assert!(csv.contains(",18,,2,field faces: code version 1 → 2\n"), "{csv}");
+    // A rebase says the same.
+    let history = run(&project, &["history", "face", "--format", "json"]);
+    let history: Value = serde_json::from_str(&history).unwrap();
+    let version = history.as_array().unwrap().iter().find_map(|row| row["feature_version"].as_str()).unwrap();
+    let rebase = run(&project, &["rebase", "face", "--from", version, "--dry-run", "--format", "csv"]);
+    assert!(rebase.contains("18"), "{rebase}");
+}
+
 #[test]
 fn removed_features_leave_samples() {
     let project = project();

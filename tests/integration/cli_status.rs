@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::cli_project::{CHANGED_LISTING, csv, photos};
-use crate::support::{Cli, Ran};
+use crate::support::{Cli, Project, Ran};
 
 fn status(folder: &Path, args: &[&str]) -> Ran {
     Cli::new(folder).args(["status", "--format", "json"]).args(args).run()
@@ -46,6 +46,58 @@ fn counts_of_every_feature_in_every_format() {
         "feature,status,stored,new,stale,orphaned,pending,up_to_date,progress,note\n\
          photo/face,needs_update,2,1,0,0,0,2,66.6,\n"
     );
+}
+
+const ALBUMS: &str = r#"
+[[feature]]
+key = "photo"
+id_columns = ["path"]
+
+[[feature]]
+key = "album"
+id_columns = ["album"]
+deps = [{ feature = "photo", lineage = { type = "N:1", on = ["album"] } }]
+
+[[feature]]
+key = "tile"
+id_columns = ["path", "tile"]
+deps = [{ feature = "photo", lineage = { type = "1:N", on = ["path"] } }]
+"#;
+
+#[test]
+fn what_is_counted_are_samples_whatever_the_lineage() {
+    let project = Project::new(ALBUMS);
+    let cli = |sql: &str| project.cli().args(["-q"]).sql(&[sql]).run().ok();
+    // 30 photos in three albums.
+    cli("INSERT INTO photo SELECT CAST(value AS VARCHAR) AS path, CONCAT('album ', value % 3) AS album,
+         named_struct('default', 'v1') AS metaxy_provenance_by_field FROM generate_series(1, 30)");
+    let of = |feature: &str| counts(&lines(&status(project.path(), &[feature]))[feature]);
+    let none = [json!("missing"), json!(0), json!(3), json!(0), json!(0), json!(0), json!(0.0)];
+    assert_eq!(of("album"), none);
+    let write = |condition: &str| {
+        format!(
+            "INSERT INTO album SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY album) AS n
+             FROM resolve_update('album')) WHERE n = 1 AND {condition}"
+        )
+    };
+    cli(&write("album = 'album 0'"));
+    let one = [json!("needs_update"), json!(1), json!(2), json!(0), json!(0), json!(1), json!(33.3)];
+    assert_eq!(of("album"), one);
+    cli(&write("true"));
+    let all = [json!("up_to_date"), json!(3), json!(0), json!(0), json!(0), json!(3), json!(100.0)];
+    assert_eq!(of("album"), all);
+    // A photo that leaves its album changes one sample.
+    cli("DELETE FROM photo WHERE path = '30'");
+    let stale = [json!("needs_update"), json!(3), json!(0), json!(1), json!(0), json!(2), json!(100.0)];
+    assert_eq!(of("album"), stale);
+
+    // Of a photo with tiles, the photo is what is compared, and stored are the tiles.
+    cli("INSERT INTO tile SELECT * FROM resolve_update('tile') CROSS JOIN (VALUES (1), (2)) AS t(tile)");
+    let tiles = of("tile");
+    assert_eq!(tiles[0], json!("up_to_date"));
+    assert_eq!((&tiles[1], &tiles[5]), (&json!(58), &json!(29)));
+    let graph = project.cli().args(["graph", "--status", "--format", "csv"]).run().ok();
+    assert!(graph.lines().any(|line| line.starts_with("album,") && line.contains(",0,1,0,0,2,")), "{graph}");
 }
 
 #[test]

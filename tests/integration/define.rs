@@ -300,6 +300,21 @@ fn pushed_features_are_printed_with_their_versions() {
 }
 
 #[test]
+fn what_a_definition_names_is_checked_when_it_is_made() {
+    let project = Project::new("[[feature]]\nkey = \"video\"\nid_columns = [\"id\"]\n");
+    let refused = |sql: &str| project.cli().sql(&[sql]).run().failed();
+    let broken = refused("CREATE FEATURE b ID COLUMNS (id) FROM video WHERE 'size >'");
+    assert!(broken.contains(r#"feature b: filter "size >" on parent video: "#), "{broken}");
+    let typo = refused("CREATE FEATURE b ID COLUMNS (id) FROM vidoe");
+    assert!(
+        typo.ends_with(
+            "depends on vidoe, which is not defined in the feature files or in store dev; did you mean video?"
+        ),
+        "{typo}"
+    );
+}
+
+#[test]
 fn at_the_prompt_and_from_files() {
     let project = Project::new("");
     let script = "-- Two features.\nCREATE FEATURE video\n  ID COLUMNS (video_id); -- the root\n\

@@ -401,6 +401,37 @@ fn set_age(path: &Path, hours: u64) {
 }
 
 #[test]
+fn vacuum_removes_what_a_first_write_has_left() {
+    run(async {
+        for parquet in [false, true] {
+            let project = if parquet { Project::parquet(RAW) } else { Project::new(RAW) };
+            let session = project.session().await;
+            let vacuum = "CALL vacuum('video')";
+            assert_eq!(query(&session, vacuum).await, Vec::<Value>::new());
+            let table = project.table("video");
+            fs::create_dir_all(&table).unwrap();
+            for (name, hours) in [("part-0.parquet#1", 8 * 24), ("part-1.parquet#1", 1), ("notes.txt", 1000)]
+            {
+                fs::write(table.join(name), "not much").unwrap();
+                set_age(&table.join(name), hours);
+            }
+            let gone = query(&session, "CALL vacuum()").await;
+            let files: Vec<Value> = column(&gone, "file");
+            assert!(
+                files.len() == 1 && files[0].as_str().unwrap().ends_with("/part-0.parquet#1"),
+                "{files:?}"
+            );
+            assert!(!table.join("part-0.parquet#1").exists() && table.join("part-1.parquet#1").exists());
+            let dry = project.cli().args(["vacuum", "video", "--format", "csv"]).run();
+            assert_eq!((dry.code, dry.stdout.as_str()), (Some(0), "feature,file,bytes\n"), "{dry:#?}");
+            // And the feature can be written.
+            query(&session, &insert("a")).await;
+            assert_eq!(query(&session, "SELECT id FROM video").await.len(), 1);
+        }
+    });
+}
+
+#[test]
 fn vacuum_removes_what_a_delta_table_has_dropped() {
     run(async {
         let project = Project::new(RAW);

@@ -92,10 +92,6 @@ fn toml(settings: &[Setting]) -> String {
                 let inline = toml::Value::try_from(&setting.value).map(|value| value.to_string());
                 ("", inline.unwrap_or_default())
             }
-            // Options are kept as text, and TOML tells truth from text.
-            serde_json::Value::String(text) if matches!(text.as_str(), "true" | "false") => {
-                ("", text.clone())
-            }
             value => ("", value.to_string()),
         };
         // Writing to a string can't fail.

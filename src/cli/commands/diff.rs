@@ -12,7 +12,7 @@ use crate::cli::drawing::Drawing;
 use crate::cli::program::{Outcome, Program};
 use crate::cli::rows::Rows;
 use crate::error::{MetaxyError, Result};
-use crate::model::FeatureGraph;
+use crate::model::{FeatureDep, FeatureGraph};
 use crate::picture::{Change, Picture};
 use crate::store::{FeatureVersions, ReadOptions, Store};
 
@@ -26,7 +26,9 @@ Example:
   ~ changed
 
 A version is one of `metaxy-cli history`, or the beginning of one; `latest` is the one that was pushed last, and
-`current` is what the feature files say. Samples to recompute are the live ones that have no row at the new version yet.
+`current` is what the feature files say. Samples to recompute are the live ones that have no row at the new version yet;
+those whose parents are gone are called orphaned. Where a definition was edited and keeps its version, as with another
+filter of a parent, they are those that become stale, and what becomes new and orphaned is counted, too.
 Exit code: 0, with --exit-code 1 if anything has changed.";
 
 /// How many features are counted at the same time.
@@ -80,7 +82,7 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     let mut picture = Picture::of_change(&before.graph, &after.graph);
     picture.title = format!("Changes of {project}, {} → {}", before.name, after.name);
     if !args.no_samples {
-        count(program.session().await?.context(), &store, &mut picture).await?;
+        count(program.session().await?.context(), &before, &after, &mut picture).await?;
     }
     let changed = picture.has_changes();
     if !args.drawing.features.is_empty() {
@@ -113,14 +115,18 @@ fn only_project(graph: &FeatureGraph) -> Result<String> {
 struct Side {
     graph: FeatureGraph,
     name: String,
+    /// The store with these features.
+    store: Arc<Store>,
 }
 
 impl Side {
-    async fn read(program: &Program, store: &Store, project: &str, version: &str) -> Result<Self> {
+    async fn read(program: &Program, store: &Arc<Store>, project: &str, version: &str) -> Result<Self> {
         match version {
             "current" => {
                 let graph = store.declared_graph(project).await?;
-                Ok(Self { name: format!("current {}", graph.project_version(project)?), graph })
+                let name = format!("current {}", graph.project_version(project)?);
+                // The store itself: it knows what features of other projects are now.
+                Ok(Self { graph, name, store: Arc::clone(store) })
             }
             "latest" => {
                 let graph = store.pushed_graph(project).await?;
@@ -136,13 +142,24 @@ impl Side {
                         "nothing".to_owned()
                     }
                 };
-                Ok(Self { graph, name })
+                Ok(Self::past(graph, name, store))
             }
             version => {
                 let version = whole_version(store, project, version).await?;
-                Ok(Self { graph: store.load_graph(project, &version).await?, name: version })
+                Ok(Self::past(store.load_graph(project, &version).await?, version, store))
             }
         }
+    }
+
+    fn past(graph: FeatureGraph, name: String, store: &Arc<Store>) -> Self {
+        let store = store.over_graph(&graph);
+        Self { graph, name, store }
+    }
+
+    /// What of a feature's definition decides which samples there are.
+    fn sources(&self, key: &str) -> Option<(&[FeatureDep], &[String])> {
+        let spec = &self.graph.lookup(key).ok()?.spec;
+        Some((&spec.deps, &spec.id_columns))
     }
 }
 
@@ -167,38 +184,70 @@ pub(super) async fn whole_version(store: &Store, project: &str, version: &str) -
     }
 }
 
-/// Counts the stored samples that a change concerns: those that have no row at the feature's new version yet, and all of
-/// removed features.
-async fn count(context: &SessionContext, store: &Arc<Store>, picture: &mut Picture) -> Result<()> {
+/// What is counted of a feature.
+#[derive(Clone, Copy)]
+enum Counted {
+    /// All that is stored of a removed feature.
+    Removed,
+    /// What has no row at its new version yet.
+    Behind,
+    /// What another definition of the same version makes of the samples.
+    Edited,
+}
+
+/// Counts the samples that a change concerns.
+async fn count(context: &SessionContext, before: &Side, after: &Side, picture: &mut Picture) -> Result<()> {
     let concerned = picture.features.iter().enumerate().filter_map(|(place, feature)| {
-        let is_gone = feature.change == Change::Removed;
-        // Only a feature that has changed had another version before.
-        let concerned = is_gone || feature.previous_version.is_some();
-        Some((place, feature.key.clone(), feature.version.clone().filter(|_| concerned)?, is_gone))
+        let counted = match feature.change {
+            Change::Removed => Counted::Removed,
+            Change::Edited if before.sources(&feature.key) != after.sources(&feature.key) => Counted::Edited,
+            // Only a feature that has changed had another version before.
+            _ if feature.previous_version.is_some() => Counted::Behind,
+            _ => return None,
+        };
+        Some((place, feature.key.clone(), feature.version.clone()?, counted))
     });
-    let mut counts: Vec<BoxFuture<'_, Result<(usize, u64)>>> = Vec::new();
-    for (place, key, version, is_gone) in concerned {
+    let mut counts: Vec<BoxFuture<'_, Result<(usize, Counts)>>> = Vec::new();
+    for (place, key, version, counted) in concerned {
         let count = async move {
-            let count = match is_gone {
-                true => stored(context, store, &key, version).await?,
-                false => match store.samples_behind(context, &key, &version).await {
-                    // Both versions are of the past.
-                    Err(MetaxyError::UnknownFeature { .. }) => 0,
-                    counted => counted?,
+            let counts = match counted {
+                Counted::Removed => {
+                    let stored = stored(context, &before.store, &key, version).await?;
+                    Counts { samples: Some(stored), ..Counts::default() }
+                }
+                Counted::Behind => {
+                    let behind = after.store.samples_behind(context, &key, &version).await?;
+                    Counts { samples: Some(behind.samples), orphaned: Some(behind.orphaned), new: None }
+                }
+                Counted::Edited => match after.store.reclassified(&before.store, context, &key).await? {
+                    Some(found) => Counts {
+                        samples: Some(found.stale),
+                        new: Some(found.new),
+                        orphaned: Some(found.orphaned),
+                    },
+                    None => Counts::default(),
                 },
             };
-            Ok((place, count))
+            Ok((place, counts))
         };
         counts.push(count.boxed());
     }
     let counts = futures::stream::iter(counts).buffered(AT_A_TIME);
     for counted in counts.collect::<Vec<_>>().await {
-        let (place, samples) = counted?;
+        let (place, Counts { samples, new, orphaned }) = counted?;
         if let Some(feature) = picture.features.get_mut(place) {
-            feature.samples = Some(samples);
+            (feature.samples, feature.new, feature.orphaned) = (samples, new, orphaned);
         }
     }
     Ok(())
+}
+
+/// Numbers of samples of a feature.
+#[derive(Default)]
+struct Counts {
+    samples: Option<u64>,
+    new: Option<u64>,
+    orphaned: Option<u64>,
 }
 
 /// How many live samples of a feature are stored at this version.
@@ -215,13 +264,22 @@ async fn stored(context: &SessionContext, store: &Arc<Store>, key: &str, version
 
 /// What has changed, a row for each feature.
 fn rows(picture: &Picture) -> Rows {
-    let mut rows =
-        Rows::new(["feature", "project", "change", "old_version", "new_version", "samples", "why"]);
+    let mut rows = Rows::new([
+        "feature",
+        "project",
+        "change",
+        "old_version",
+        "new_version",
+        "samples",
+        "new",
+        "orphaned",
+        "why",
+    ]);
     for feature in picture.features.iter().filter(|feature| feature.change != Change::Same) {
         let (old, new) = match feature.change {
             Change::Removed => (&feature.version, &None),
             Change::Added => (&None, &feature.version),
-            Change::Reworded => (&feature.version, &feature.version),
+            Change::Edited => (&feature.version, &feature.version),
             _ => (&feature.previous_version, &feature.version),
         };
         rows.push([
@@ -231,6 +289,8 @@ fn rows(picture: &Picture) -> Rows {
             json!(old),
             json!(new),
             json!(feature.samples),
+            json!(feature.new),
+            json!(feature.orphaned),
             json!(feature.why().join("; ")),
         ]);
     }

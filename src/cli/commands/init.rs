@@ -42,7 +42,8 @@ pub(in crate::cli) struct Args {
 ///
 /// # Errors
 ///
-/// A file is there already or can't be written, or a name can't be made into a key.
+/// A file is there already or can't be written, or a name can't be made into a key. A folder that isn't there is wrong
+/// usage.
 pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     let here = working_folder()?;
     let Some(folder) =
@@ -57,8 +58,8 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
             "{folder:?} has letters that stand for patterns; rename the folder"
         )));
     }
-    if here.join(folder).is_file() {
-        return Ok(Outcome::Usage(format!("{folder} is a file; name the folder that it is in")));
+    if let Some(problem) = no_folder(&here, folder) {
+        return Ok(Outcome::Usage(problem));
     }
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     if real(&here).starts_with(real(&here.join(folder))) {
@@ -85,9 +86,6 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
         let mut rows = Rows::new(["file"]);
         files.iter().for_each(|file| rows.push([json!(file)]));
         program.print(&rows)?;
-    }
-    if !here.join(folder).is_dir() {
-        program.notice(&format!("There is no folder {folder} yet: make it before you run the scripts."));
     }
     Ok(Outcome::Done)
 }
@@ -129,6 +127,38 @@ impl Names {
     fn next_steps(&self) -> String {
         self.filled_in(NEXT)
     }
+}
+
+/// Why the files of this folder can't be watched: it isn't there, or is none.
+fn no_folder(here: &Path, folder: &str) -> Option<String> {
+    let path = here.join(folder);
+    if path.is_dir() {
+        return None;
+    }
+    if path.is_file() {
+        return Some(format!("{folder} is a file; name the folder that it is in"));
+    }
+    if folder.contains("://") {
+        return Some(format!(
+            "{folder} is no folder of this machine; name one, and put the URL into listing.sql in its place"
+        ));
+    }
+    let remedy = match (path.parent().filter(|parent| parent.is_dir()), path.file_name()) {
+        (Some(parent), Some(name)) => {
+            let folders =
+                parent.read_dir().into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
+            let names: Vec<String> =
+                folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            crate::config::nearest(&name.to_string_lossy(), &names).map(|near| {
+                let near = Path::new(folder).with_file_name(near);
+                format!("did you mean {}?", near.display())
+            })
+        }
+        _ => None,
+    };
+    let remedy = remedy.unwrap_or_else(|| "make it first".to_owned());
+    Some(format!("there is no folder {folder}; {remedy}"))
 }
 
 /// The folder without detours: listed paths start with what is written here.

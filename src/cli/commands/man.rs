@@ -18,7 +18,7 @@ To read it at once: metaxy-cli man | man -l -";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(in crate::cli) struct Args {
-    /// Write all pages into this folder instead
+    /// Write all pages into this folder instead, which is made if it isn't there
     #[arg(short, long, value_name = "FOLDER")]
     output: Option<PathBuf>,
 }
@@ -35,6 +35,7 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
         report::output(&page(&whole, Path::new("the manual page"))?)?;
         return Ok(Outcome::Done);
     };
+    std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
     write(folder, &whole)?;
     let mut written = 1;
     for command in whole.get_subcommands().filter(|command| !command.is_hide_set()) {

@@ -46,8 +46,7 @@ pub(in crate::cli) struct Args {
 ///
 /// # Errors
 ///
-/// An unknown feature, one of another project or without a table, a retention that is too short, a store that can't be
-/// written.
+/// An unknown feature, one of another project, a retention that is too short, a store that can't be written.
 pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     let defaults = VacuumOptions::default();
     if args.retain.is_some_and(|retain| retain < defaults.retain) && !args.allow_short_retention {

@@ -116,10 +116,10 @@ fn what_changes_no_version() {
         (b(a()), b(a().rename("z", "w").select(["w"])), "parent a: renames; parent a: selected columns"),
         (b(a()), b(a()).description("d").metadata("k", 1), "description; metadata"),
     ] {
-        assert_eq!(edited(before, after), (Change::Reworded, why.to_owned()));
+        assert_eq!(edited(before, after), (Change::Edited, why.to_owned()));
     }
     let (was, is) = (spec("b").field("f"), FeatureSpec::builder("b").id_columns(["id", "n"]).field("f"));
-    assert_eq!(edited(was, is), (Change::Reworded, "id columns id → id, n".to_owned()));
+    assert_eq!(edited(was, is), (Change::Edited, "id columns id → id, n".to_owned()));
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn signs(picture: &Picture) -> Vec<(Sign, String)> {
     {
         add(counts.contains(&tone), Sign::Dot(tone), words);
     }
-    for change in [Change::Added, Change::Removed, Change::Changed, Change::Inherited, Change::Reworded] {
+    for change in [Change::Added, Change::Removed, Change::Changed, Change::Inherited, Change::Edited] {
         let shown = picture.features.iter().any(|feature| feature.change == change);
         add(shown, Sign::Swatch(change.to_string()), change.words());
     }

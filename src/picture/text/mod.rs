@@ -213,7 +213,7 @@ impl<'a> Tree<'a> {
                 legend.push(line.to_owned());
             }
         }
-        let signs = [Change::Added, Change::Removed, Change::Changed, Change::Inherited, Change::Reworded];
+        let signs = [Change::Added, Change::Removed, Change::Changed, Change::Inherited, Change::Edited];
         let signs: Vec<String> = signs
             .into_iter()
             .filter(|change| changed(*change))

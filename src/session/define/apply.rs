@@ -13,6 +13,7 @@ use crate::model::{
 };
 use crate::session::MetaxySession;
 use crate::store::Store;
+use crate::update::check_filter;
 
 impl MetaxySession {
     /// Carries out a statement about features; definitions change at once. `None` when there is nothing to show.
@@ -71,6 +72,7 @@ impl MetaxySession {
         }
         with_known_parents(&mut spec, &graph);
         spec.validate()?;
+        check_filters(&spec)?;
         self.check_session_tables(&spec)?;
         let definition = match external {
             Some(external) => FeatureDefinition::external(spec, project, external, Origin::Statement),
@@ -111,6 +113,19 @@ impl MetaxySession {
         );
         Ok(self.context().state().create_logical_plan(&sql).await?)
     }
+}
+
+/// A filter in quotes is a text until it is used, and that may be much later.
+fn check_filters(spec: &FeatureSpec) -> Result<()> {
+    for dep in &spec.deps {
+        for text in dep.filters.iter().flatten() {
+            check_filter(text).map_err(|reason| MetaxyError::Spec {
+                feature: spec.key.to_string(),
+                reason: format!("filter {text:?} on parent {}: {reason}", dep.feature),
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn quoted(name: &str) -> String {

@@ -26,6 +26,26 @@ impl Store {
         features: Option<&[&str]>,
         scope: &WriteScope,
     ) -> Result<Vec<Target>> {
+        let mut present = Vec::new();
+        for target in self.possible_targets(features, scope).await? {
+            match self.backend.open(&target.key).await? {
+                Some(_) => present.push(target),
+                None if features.is_none() => {}
+                None => return Err(self.not_found(&target.key)),
+            }
+        }
+        Ok(present)
+    }
+
+    /// As [`upkeep_targets`](Self::upkeep_targets), whether there is a table or not.
+    ///
+    /// # Errors
+    /// An unknown feature, or one of another project.
+    pub(super) async fn possible_targets(
+        self: &Arc<Self>,
+        features: Option<&[&str]>,
+        scope: &WriteScope,
+    ) -> Result<Vec<Target>> {
         let mut targets: Vec<Target> = Vec::new();
         let Some(names) = features else {
             for definition in self.graph().await?.iter() {
@@ -37,13 +57,7 @@ impl Store {
             for name in SYSTEM {
                 targets.push(Target { key: FeatureKey::parse(name)?, definition: None });
             }
-            let mut present = Vec::new();
-            for target in targets {
-                if self.backend.open(&target.key).await?.is_some() {
-                    present.push(target);
-                }
-            }
-            return Ok(present);
+            return Ok(targets);
         };
         // All are checked before anything is done to one.
         for name in names {
@@ -57,11 +71,6 @@ impl Store {
             };
             if targets.iter().all(|known| known.key != target.key) {
                 targets.push(target);
-            }
-        }
-        for target in &targets {
-            if self.backend.open(&target.key).await?.is_none() {
-                return Err(self.not_found(&target.key));
             }
         }
         Ok(targets)

@@ -72,17 +72,18 @@ impl Store {
     /// what writers that died have left behind.
     ///
     /// `features` are keys or table names; `None` means every feature of the caller's project and the store's own tables.
-    /// Of files that were never part of a table only those go that are at least a day old, whatever the retention.
+    /// Of files that were never part of a table only those go that are at least a day old, whatever the retention; that
+    /// a feature has no table yet, since its first write was cut short, is no error.
     ///
     /// # Errors
-    /// A retention that is shorter than 7 days without the word for it, an unknown feature, one of another project or without
-    /// a table here, a folder that can't be read or written.
+    /// A retention that is shorter than 7 days without the word for it, an unknown feature, one of another project, a folder
+    /// that can't be read or written.
     pub async fn vacuum(
         self: &Arc<Self>,
         features: Option<&[&str]>,
         options: &VacuumOptions,
     ) -> Result<Vec<VacuumedFeature>> {
-        let targets = self.upkeep_targets(features, &options.scope).await?;
+        let targets = self.possible_targets(features, &options.scope).await?;
         if options.retain < RETAIN && !options.allow_short_retention {
             return Err(MetaxyError::Invalid(format!(
                 "vacuum: after {} a reader of an earlier version may still be at a file; keep files for {}, or say \
