@@ -225,9 +225,7 @@ fn values_that_do_not_come_back_are_refused_or_told_of_by_their_column() {
         let session = project.session().await;
         let day = |days: i64| format!("arrow_cast(arrow_cast({days}, 'Int32'), 'Date32') AS day,");
         let time = |micros: i64| format!("arrow_cast({micros}, 'Timestamp(Microsecond, None)') AS seen,");
-        for columns in
-            [day(-2_147_472_691), day(2_147_483_647), time(i64::MIN + 946_684_800_000_000), time(i64::MAX)]
-        {
+        for columns in [day(-2_147_472_691), day(2_147_483_647), time(i64::MIN + 946_684_800_000_000)] {
             let message = error(&session, &one("a", &columns, "'default', 'v'")).await;
             assert!(message.contains("too far off for PostgreSQL"), "{message}");
             assert!(message.contains("column \"day\"") || message.contains("column \"seen\""), "{message}");
