@@ -178,7 +178,7 @@ fn files_of_any_name_are_listed() {
     symlink("deep#22", inside.join("link")).unwrap();
     Cli::new(folder.path()).args(["init", "images"]).run().ok();
     let listed = |sql: &str| {
-        let found = Cli::new(folder.path()).args(["-q", "--format", "json"]).sql(&[sql]).run().ok();
+        let found = Cli::new(folder.path()).args(["--format", "json"]).sql(&[sql]).run().ok();
         let rows: Vec<serde_json::Value> = serde_json::from_str(&found).unwrap();
         let paths = rows.iter().map(|row| row["path"].as_str().unwrap().to_owned());
         paths.collect::<Vec<_>>()

@@ -230,7 +230,7 @@ fields = [{ key = "faces", code_version = "CODE" }]
 fn an_edited_filter_says_which_samples_it_moves() {
     let features = |filters: &str, code: &str| PHOTOS.replace("FILTERS", filters).replace("CODE", code);
     let project = Project::new(&features(r#", filters = ["size > 3"]"#, "1"));
-    let sql = |sql: &str| project.cli().args(["-q"]).sql(&[sql]).run().ok();
+    let sql = |sql: &str| project.cli().sql(&[sql]).run().ok();
     sql("INSERT INTO photo SELECT CAST(value AS VARCHAR) AS path, value AS size,
          named_struct('default', 'v1') AS metaxy_provenance_by_field FROM generate_series(1, 9)");
     run(&project, &["push", "-q"]);
@@ -259,7 +259,7 @@ fn an_edited_filter_says_which_samples_it_moves() {
 fn samples_whose_parents_are_gone_are_not_to_be_recomputed() {
     let features = |code: &str| PHOTOS.replace("FILTERS", "").replace("CODE", code);
     let project = Project::new(&features("1"));
-    let sql = |sql: &str| project.cli().args(["-q"]).sql(&[sql]).run().ok();
+    let sql = |sql: &str| project.cli().sql(&[sql]).run().ok();
     sql("INSERT INTO photo SELECT CAST(value AS VARCHAR) AS path,
          named_struct('default', 'v1') AS metaxy_provenance_by_field FROM generate_series(1, 20)");
     run(&project, &["push", "-q"]);

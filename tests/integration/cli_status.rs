@@ -67,7 +67,7 @@ deps = [{ feature = "photo", lineage = { type = "1:N", on = ["path"] } }]
 #[test]
 fn what_is_counted_are_samples_whatever_the_lineage() {
     let project = Project::new(ALBUMS);
-    let cli = |sql: &str| project.cli().args(["-q"]).sql(&[sql]).run().ok();
+    let cli = |sql: &str| project.cli().sql(&[sql]).run().ok();
     // 30 photos in three albums.
     cli("INSERT INTO photo SELECT CAST(value AS VARCHAR) AS path, CONCAT('album ', value % 3) AS album,
          named_struct('default', 'v1') AS metaxy_provenance_by_field FROM generate_series(1, 30)");

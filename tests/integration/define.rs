@@ -305,10 +305,10 @@ fn what_a_definition_names_is_checked_when_it_is_made() {
     let refused = |sql: &str| project.cli().sql(&[sql]).run().failed();
     let broken = refused("CREATE FEATURE b ID COLUMNS (id) FROM video WHERE 'size >'");
     assert!(broken.contains(r#"feature b: filter "size >" on parent video: "#), "{broken}");
-    let typo = refused("CREATE FEATURE b ID COLUMNS (id) FROM vidoe");
+    let typo = refused("CREATE FEATURE b ID COLUMNS (id) FROM vidio");
     assert!(
         typo.ends_with(
-            "depends on vidoe, which is not defined in the feature files or in store dev; did you mean video?"
+            "depends on vidio, which is not defined in the feature files or in store dev; did you mean video?"
         ),
         "{typo}"
     );

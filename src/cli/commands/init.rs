@@ -51,6 +51,11 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     else {
         return Ok(Outcome::Usage("FOLDER is no name of a folder".to_owned()));
     };
+    if folder.contains("://") {
+        return Ok(Outcome::Usage(format!(
+            "{folder} is no folder of this machine; name one, and put the URL into listing.sql in its place"
+        )));
+    }
     let folder = normalised(&here, folder);
     let folder = folder.as_str();
     if folder.contains(['*', '?', '[', '\n', '\r']) {
@@ -137,11 +142,6 @@ fn no_folder(here: &Path, folder: &str) -> Option<String> {
     }
     if path.is_file() {
         return Some(format!("{folder} is a file; name the folder that it is in"));
-    }
-    if folder.contains("://") {
-        return Some(format!(
-            "{folder} is no folder of this machine; name one, and put the URL into listing.sql in its place"
-        ));
     }
     let remedy = match (path.parent().filter(|parent| parent.is_dir()), path.file_name()) {
         (Some(parent), Some(name)) => {
