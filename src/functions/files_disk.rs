@@ -46,18 +46,18 @@ impl Disk {
                 return Ok(PathBuf::from(if text.is_empty() { "." } else { text }));
             }
             let url = Url::parse(text).ok().and_then(|url| url.to_file_path().ok());
-            url.ok_or_else(|| invalid(format!("{location} is no path on this machine")))
+            url.ok_or_else(|| invalid(&format!("{location} is no path on this machine")))
         };
         if let Some(wildcard) = location.find(['*', '?', '[']) {
             let (prefix, rest) =
                 location.split_at(location[..wildcard].rfind('/').map_or(0, |slash| slash + 1));
             let pattern =
-                Pattern::new(rest).map_err(|error| invalid(format!("pattern {location}: {error}")))?;
+                Pattern::new(rest).map_err(|error| invalid(&format!("pattern {location}: {error}")))?;
             return Ok(Some(Self { root: path(prefix)?, prefix: prefix.to_owned(), pattern: Some(pattern) }));
         }
         let root = path(location)?;
         let Ok(metadata) = root.metadata() else {
-            return Err(invalid(format!("there is no file or folder {location}")));
+            return Err(invalid(&format!("there is no file or folder {location}")));
         };
         let prefix = match metadata.is_dir() {
             true => format!("{}/", location.trim_end_matches('/')),
@@ -91,7 +91,7 @@ impl Disk {
         if !root.is_dir() {
             if self.pattern.is_none() {
                 if !root.is_file() {
-                    return Err(invalid(format!("{:?} is neither a file nor a folder", self.root)));
+                    return Err(invalid(&format!("{:?} is neither a file nor a folder", self.root)));
                 }
                 let name = self.root.file_name().map(|name| name.to_string_lossy().into_owned());
                 found.push(self.found(&name.unwrap_or_default(), self.root.clone(), &root));
@@ -151,7 +151,7 @@ impl Disk {
             return Ok(());
         }
         if name.to_str().is_none() {
-            return Err(invalid(format!("the name of {path:?} is no text in UTF-8; rename it")));
+            return Err(invalid(&format!("the name of {path:?} is no text in UTF-8; rename it")));
         }
         if metadata.is_file() {
             found.push(self.found(&below, path, &metadata));
@@ -263,12 +263,12 @@ fn is_gone(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::NotFound
 }
 
-fn invalid(reason: String) -> DataFusionError {
+fn invalid(reason: &str) -> DataFusionError {
     MetaxyError::Invalid(format!("files: {reason}")).into()
 }
 
 fn unread(path: &Path, error: &std::io::Error) -> DataFusionError {
-    invalid(format!("{path:?} can't be read: {error}"))
+    invalid(&format!("{path:?} can't be read: {error}"))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

@@ -53,7 +53,7 @@ pub(super) struct FilesTable {
 #[derive(Debug, Clone)]
 enum Place {
     Disk(Disk),
-    Objects(Objects),
+    Objects(Arc<Objects>),
 }
 
 impl FilesTable {
@@ -66,7 +66,7 @@ impl FilesTable {
     ) -> Result<Self> {
         let place = match Disk::of(location)? {
             Some(disk) => Place::Disk(disk),
-            None => Place::Objects(Objects::try_new(location, extension)?),
+            None => Place::Objects(Arc::new(Objects::try_new(location, extension)?)),
         };
         let mut fields = vec![
             Field::new(PATH, DataType::Utf8, false),
@@ -87,7 +87,9 @@ impl FilesTable {
     /// Where the session reads the files: an application may have put something in the place of the whole disk.
     fn source(&self, state: &dyn Session) -> Result<Source> {
         let disk = match &self.place {
-            Place::Objects(objects) => return Ok(Source::Objects(objects.clone(), objects.store(state)?)),
+            Place::Objects(objects) => {
+                return Ok(Source::Objects(Arc::clone(objects), objects.store(state)?));
+            }
             Place::Disk(disk) => disk,
         };
         let root = ListingTableUrl::parse("file:///")?;
@@ -96,7 +98,7 @@ impl FilesTable {
         if Disk::is(store.as_ref()) {
             return Ok(Source::Disk(disk.clone()));
         }
-        Ok(Source::Objects(Objects::try_new(&self.location, &self.extension)?, store))
+        Ok(Source::Objects(Arc::new(Objects::try_new(&self.location, &self.extension)?), store))
     }
 }
 
@@ -131,7 +133,7 @@ impl TableProvider for FilesTable {
 #[derive(Debug, Clone)]
 enum Source {
     Disk(Disk),
-    Objects(Objects, Arc<dyn ObjectStore>),
+    Objects(Arc<Objects>, Arc<dyn ObjectStore>),
 }
 
 impl Source {

@@ -318,7 +318,9 @@ mod tests {
             (state >> 33) % below
         };
         let mut inputs = Vec::new();
-        let mut expected: BTreeMap<i64, Vec<Option<(i64, usize, usize)>>> = BTreeMap::new();
+        // Of each id and input, the newest row: time, chunk, row.
+        type Newest = Vec<Option<(i64, usize, usize)>>;
+        let mut expected: BTreeMap<i64, Newest> = BTreeMap::new();
         for input in 0..2 {
             let mut chunks = Vec::new();
             for chunk in 0..40 {

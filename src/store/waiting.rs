@@ -150,7 +150,7 @@ impl Store {
         }
         let options = self.with_session(context, &IncrementOptions::default());
         let found = self.frame(context, increment(&inputs, &options)?)?;
-        let keys = inputs.plan.comparison_columns.clone();
+        let keys = inputs.plan.comparison_columns;
         let columns: Vec<Expr> = std::iter::once(ident(INCREMENT)).chain(keys.iter().map(ident)).collect();
         Ok(Some((found.select(columns)?.distinct()?, keys)))
     }
