@@ -275,7 +275,7 @@ fn samples_whose_parents_are_gone_are_not_to_be_recomputed() {
     let history = run(&project, &["history", "face", "--format", "json"]);
     let history: Value = serde_json::from_str(&history).unwrap();
     let version = history.as_array().unwrap().iter().find_map(|row| row["feature_version"].as_str()).unwrap();
-    let rebase = run(&project, &["rebase", "face", "--from", version, "--dry-run", "--format", "csv"]);
+    let rebase = run(&project, &["rebase", "face", "--from", version, "--dry-run", "--format", "csv", "-q"]);
     assert!(rebase.contains("18"), "{rebase}");
 }
 

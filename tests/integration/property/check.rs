@@ -46,7 +46,7 @@ pub async fn check(case: &Case, sessions: &Sessions) -> Result<Outcome, Failure>
 
 /// The specs, the question and the tables of a case.
 fn report(case: &Case, world: &World<'_>) -> String {
-    let mut text = format!("settings {:?}, session {}\n", case.settings, case.session);
+    let mut text = format!("settings {:?}, session {}, {:?}\n", case.settings, case.session, case.place);
     for feature in &case.features {
         text += &format!("spec {}\n", feature.spec.to_json());
     }
@@ -97,7 +97,9 @@ async fn ask(world: &mut World<'_>) -> Result<Outcome, Failure> {
                 return Err(format!("{executor:?}: {error}\nexpected\n{}", table(&expected.rows)));
             }
             (Ok(expected), Ok((answer, own))) => {
-                same(&format!("{executor:?}: the increment"), expected, &answer)?;
+                if let Err(failure) = same(&format!("{executor:?}: the increment"), expected, &answer) {
+                    return Err(failure + "\n" + &world.product.plan(&case.question, executor).await);
+                }
                 let first = types.get_or_insert_with(|| own.clone());
                 if *first != own {
                     return Err(format!("{executor:?}: columns are {own:?}, those of another {first:?}"));

@@ -193,6 +193,13 @@ impl<'a> Product<'a> {
         displayable(plan.as_ref()).indent(false).to_string().contains("PostgresExec")
     }
 
+    /// The plan of an increment that came out wrong.
+    pub async fn plan(&self, question: &Question, executor: VersioningEngine) -> String {
+        let Ok(frame) = self.increment(question, executor).await else { return String::new() };
+        let Ok(plan) = frame.create_physical_plan().await else { return String::new() };
+        displayable(plan.as_ref()).indent(true).to_string()
+    }
+
     pub async fn progress(&self, question: &Question, executor: VersioningEngine) -> Result<Option<f64>> {
         let options = on(executor, self.options(question)?);
         let target = self.case.features[self.case.target()].key();
