@@ -15,18 +15,15 @@ use crate::property::value::{Row, Type, Value, Versions, cell};
 /// A time that stands for "while this test runs"; the product reads its clock, which lies between the other two.
 const PRESENT: i64 = 1_000_000;
 
-/// Microseconds of the year 2100. From here on the product's clock is behind: its times are at most ours.
+/// Microseconds of the year 2100. From here on the product's clock is behind, and its times are the same as ours.
 const FUTURE: i64 = 4_102_444_800_000_000;
 
 /// Earlier than any write.
 const PAST: i64 = 1_000;
 
-/// Statistics of Delta tables are cut to milliseconds, so writes go on in the next one.
-const MILLISECOND: i64 = 1_000;
-
 impl Table {
     fn stamp(&self) -> i64 {
-        self.latest.map_or(PRESENT, |latest| PRESENT.max((latest / MILLISECOND + 1) * MILLISECOND))
+        self.latest.map_or(PRESENT, |latest| PRESENT.max((latest / self.tick + 1) * self.tick))
     }
 
     fn add(&mut self, columns: &[(String, Type)], rows: Vec<Row>) {

@@ -29,19 +29,26 @@ pub const OLDER: &str = "older";
 pub type Refusal = String;
 
 /// All rows ever written to a feature.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Table {
     /// Ids and other user columns.
     pub columns: Vec<(String, Type)>,
     pub rows: Vec<Row>,
     /// The greatest time in the table.
     pub latest: Option<i64>,
+    /// Microseconds from the greatest time to that of the next write, which begins a new tick.
+    pub tick: i64,
 }
 
 /// The tables that exist, by feature key.
 pub type Tables = BTreeMap<String, Table>;
 
 impl Table {
+    /// A table in which times go on by ticks of so many microseconds.
+    pub fn new(tick: i64) -> Self {
+        Self { columns: Vec::new(), rows: Vec::new(), latest: None, tick }
+    }
+
     pub fn type_of(&self, column: &str) -> Option<Type> {
         self.columns.iter().find(|(name, _)| name == column).map(|(_, column_type)| *column_type)
     }
