@@ -23,12 +23,14 @@ const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 pub struct PartsHasher {
     algorithm: HashAlgorithm,
     buffer: Vec<u8>,
+    /// Bytes at the beginning that are kept free for what stands in front of the rest.
+    room: usize,
 }
 
 impl PartsHasher {
     /// A hasher that has seen nothing yet.
     pub fn new(algorithm: HashAlgorithm) -> Self {
-        Self { algorithm, buffer: Vec::new() }
+        Self { algorithm, buffer: Vec::new(), room: 0 }
     }
 
     /// Adds bytes. No separator is put between two writes: see [`SEPARATOR`].
@@ -40,7 +42,16 @@ impl PartsHasher {
     /// Forgets what was written, keeps the memory.
     #[inline]
     pub fn reset(&mut self) {
+        self.reset_after(0);
+    }
+
+    /// Forgets what was written; what is written from here on may get up to `room` bytes put in front of it, again and
+    /// again others, by [`finish_after`](Self::finish_after).
+    #[inline]
+    pub(crate) fn reset_after(&mut self, room: usize) {
         self.buffer.clear();
+        self.buffer.resize(room, 0);
+        self.room = room;
     }
 
     /// Appends to `out` the first `length` characters of the hash of everything written since the last reset.
@@ -48,7 +59,25 @@ impl PartsHasher {
     /// Nothing is forgotten: more can be written, and the hash asked for again.
     #[inline]
     pub fn finish(&self, length: usize, out: &mut String) {
-        let bytes = self.buffer.as_slice();
+        self.hash(self.room, length, out);
+    }
+
+    /// The same of `prefix` and then everything written since the last reset. A prefix that is longer than the room in
+    /// front moves what was written.
+    #[inline]
+    pub(crate) fn finish_after(&mut self, prefix: &[u8], length: usize, out: &mut String) {
+        if prefix.len() > self.room {
+            self.buffer.splice(..self.room, std::iter::repeat_n(0, prefix.len()));
+            self.room = prefix.len();
+        }
+        let from = self.room - prefix.len();
+        self.buffer[from..self.room].copy_from_slice(prefix);
+        self.hash(from, length, out);
+    }
+
+    #[inline]
+    fn hash(&self, from: usize, length: usize, out: &mut String) {
+        let bytes = &self.buffer[from..];
         match self.algorithm {
             HashAlgorithm::XxHash32 => push_decimal(u64::from(xxh32(bytes, 0)), length, out),
             HashAlgorithm::XxHash64 => push_decimal(xxh64(bytes, 0), length, out),
@@ -65,25 +94,10 @@ impl PartsHasher {
     }
 }
 
-fn push_decimal(mut number: u64, length: usize, out: &mut String) {
-    // Filled from the end: the last digit is known first.
-    let mut digits = [b'0'; 20];
-    let mut first = digits.len();
-    // Two digits per division: this is where most of a hash's time went.
-    while number >= 10 {
-        let pair = (number % 100) as u8;
-        number /= 100;
-        first -= 2;
-        digits[first] = b'0' + pair / 10;
-        digits[first + 1] = b'0' + pair % 10;
-    }
-    if number > 0 || first == digits.len() {
-        first -= 1;
-        digits[first] = b'0' + number as u8;
-    }
-    let end = digits.len().min(first + length);
-    // Digits are ASCII, so this never falls back.
-    out.push_str(std::str::from_utf8(&digits[first..end]).unwrap_or_default());
+fn push_decimal(number: u64, length: usize, out: &mut String) {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(number);
+    out.push_str(digits.get(..length).unwrap_or(digits));
 }
 
 fn push_hex(digest: &[u8], length: usize, out: &mut String) {
@@ -153,11 +167,34 @@ mod tests {
     }
 
     #[test]
+    fn one_rest_after_several_prefixes() {
+        for algorithm in HashAlgorithm::ALL {
+            let mut hasher = PartsHasher::new(algorithm);
+            hasher.reset_after(6);
+            hasher.write(b"re");
+            hasher.write(b"st");
+            for prefix in ["first|", "2|", "", "longer than room|", "last|"] {
+                let mut out = String::new();
+                hasher.finish_after(prefix.as_bytes(), 64, &mut out);
+                assert_eq!(out, hash(algorithm, 64, &[prefix, "rest"]), "{algorithm} {prefix:?}");
+            }
+            hasher.reset();
+            hasher.write(b"other");
+            let mut out = String::new();
+            hasher.finish(64, &mut out);
+            assert_eq!(out, hash(algorithm, 64, &["other"]), "{algorithm}");
+        }
+    }
+
+    #[test]
     fn decimal_edges() {
         for number in [0, 7, 10, u64::from(u32::MAX), u64::MAX] {
             let mut out = String::new();
             push_decimal(number, 64, &mut out);
             assert_eq!(out, number.to_string());
+            out.clear();
+            push_decimal(number, 1, &mut out);
+            assert_eq!(out, number.to_string()[..1]);
         }
     }
 

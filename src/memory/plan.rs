@@ -113,7 +113,7 @@ pub(super) enum Recipe {
 }
 
 /// A piece of what is hashed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Piece {
     Text(Box<[u8]>),
     /// A text of an input's rows.
