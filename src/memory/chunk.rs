@@ -7,7 +7,7 @@ use datafusion::arrow::array::{
     Array, ArrayData, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt64Array, new_empty_array,
 };
 use datafusion::arrow::buffer::BooleanBuffer;
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::{cast, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, UInt64Type};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::Result;
@@ -34,6 +34,8 @@ pub(super) struct Chunk {
     key_columns: Vec<ArrayRef>,
     /// The same if they have an order, and rows are to be merged.
     pub key_column: Option<KeyColumn>,
+    /// Whether the rows were put into that order.
+    pub arranged: bool,
     /// The type of that column.
     pub key_type: Option<DataType>,
     /// The keys of rows that were divided by another thing.
@@ -53,12 +55,13 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// `number` is the input's; `provenance` is used again for each of its batches.
+    /// `number` is the input's; `provenance` is used again for each of its batches. With `arranges`, rows to be merged
+    /// that have no order get one.
     pub(super) fn try_new(
         batch: &RecordBatch,
         input: &Input,
         plan: &Plan,
-        number: usize,
+        (number, arranges): (usize, bool),
         keys: &Keys,
         provenance: &mut Provenance,
     ) -> Result<Self> {
@@ -73,6 +76,12 @@ impl Chunk {
             indices.iter().map(|&i| ArrayRef::clone(&columns[i])).collect()
         };
         let key_columns = pick(&layout.keys);
+        let key_column = if plan.is_merged() { KeyColumn::of(&key_columns)? } else { None };
+        if arranges && let Some(mixed) = key_column.as_ref().filter(|column| column.is_mixed()) {
+            let batch = take_record_batch(batch, &mixed.arranged())?;
+            let chunk = Self::try_new(&batch, input, plan, (number, false), keys, provenance)?;
+            return Ok(Self { arranged: true, ..chunk });
+        }
         let text = |column: &ArrayRef| -> Result<StringArray> {
             Ok(cast(column, &DataType::Utf8)?.as_string::<i32>().clone())
         };
@@ -84,7 +93,8 @@ impl Chunk {
             texts: layout.texts.iter().map(|&i| text(&columns[i])).collect::<Result<_>>()?,
             flags: layout.flags.iter().map(|&i| flag(&columns[i])).collect::<Result<_>>()?,
             versions: Vec::new(),
-            key_column: if plan.is_merged() { KeyColumn::of(&key_columns)? } else { None },
+            key_column,
+            arranged: false,
             key_type: key_columns.first().map(|column| column.data_type().clone()),
             key_columns,
             keys: Vec::new(),
@@ -254,6 +264,7 @@ impl Chunk {
             versions: (0..times.len() as u64).collect(),
             flags: Vec::new(),
             key_column: KeyColumn::of(&key_columns).unwrap(),
+            arranged: false,
             key_type: Some(key_columns[0].data_type().clone()),
             key_columns,
             keys: Vec::new(),

@@ -170,7 +170,8 @@ async fn read(
         if batch.num_rows() == 0 {
             continue;
         }
-        let mut chunk = Chunk::try_new(&batch, input, plan, number, &keys, &mut provenance)?;
+        let arranges = matches!(&held, Rows::InOrder(runs) if runs.arranges());
+        let mut chunk = Chunk::try_new(&batch, input, plan, (number, arranges), &keys, &mut provenance)?;
         if let Rows::Divided(divided) = &mut held {
             chunk.divide(chunks.len(), hides, &keys, divided)?;
         }

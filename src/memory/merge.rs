@@ -349,6 +349,20 @@ mod tests {
     }
 
     #[test]
+    fn rows_without_an_order_get_one() {
+        let column =
+            |ids: Vec<i64>| KeyColumn::of(&[Arc::new(Int64Array::from(ids)) as ArrayRef]).unwrap().unwrap();
+        let mixed = column(vec![3, 1, 2, 1]);
+        assert!(mixed.is_mixed());
+        // The two rows with the smallest key stay in their order.
+        assert_eq!(mixed.arranged().values().to_vec(), [1, 3, 2, 0]);
+        assert!(!column(vec![]).is_mixed() && !column(vec![1, 1, 2]).is_mixed());
+        // A few long runs are merged as they are.
+        assert!(!column((0..512).chain(0..512).collect()).is_mixed());
+        assert!(column((0..512).chain((0..16).rev()).collect()).is_mixed());
+    }
+
+    #[test]
     fn rows_without_an_order_are_not_merged() {
         let ids: Vec<i64> = (0..8192).map(|i| (i * 7919) % 8192).collect();
         let mut runs = Runs::default();

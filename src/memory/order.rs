@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, LargeStringArray, StringArray, StringViewArray,
+    Array, ArrayRef, AsArray, Int64Array, LargeStringArray, StringArray, StringViewArray, UInt32Array,
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int64Type, UInt64Type};
@@ -14,6 +14,8 @@ use super::rows::Row;
 
 /// Rows may come in this many runs however few they are.
 const FEW_RUNS: usize = 16;
+/// So many batches of a task are put in order if they are not: what was deleted or corrected in between.
+const MOST_ARRANGED: usize = 16;
 /// A run is worth its place in a merge if it has this many rows.
 const ROWS_OF_A_RUN: usize = 256;
 
@@ -74,6 +76,27 @@ impl KeyColumn {
             Self::LargeText(texts) => texts.len(),
             Self::TextView(texts) => texts.len(),
         }
+    }
+
+    /// Whether rows come in more runs than a merge should go along.
+    pub(super) fn is_mixed(&self) -> bool {
+        let mut left = 1 + self.len() / ROWS_OF_A_RUN;
+        let mut start = 0;
+        while start < self.len() {
+            if left == 0 {
+                return true;
+            }
+            left -= 1;
+            start = self.run_from(start);
+        }
+        false
+    }
+
+    /// The rows in the order of their keys; those of one key stay in theirs.
+    pub(super) fn arranged(&self) -> UInt32Array {
+        let mut rows: Vec<u32> = (0..self.len() as u32).collect();
+        rows.sort_by_key(|&row| self.key(row as usize));
+        rows.into()
     }
 
     /// The first row after `start` that is smaller than the one before it, or the number of rows.
@@ -143,14 +166,21 @@ pub(super) fn key_of(chunks: &[Chunk], row: Row) -> Option<Key<'_>> {
 pub(super) struct Runs {
     pub runs: Vec<Run>,
     rows: usize,
+    arranged: usize,
 }
 
 impl Runs {
+    /// Whether a batch without an order may get one.
+    pub(super) fn arranges(&self) -> bool {
+        self.arranged < MOST_ARRANGED
+    }
+
     /// Adds the rows of the last chunk. `false`: it has no order, or there are so many runs that hashing is faster.
     pub(super) fn add(&mut self, chunks: &[Chunk]) -> bool {
         let Some((number, chunk)) = chunks.iter().enumerate().next_back() else { return true };
         let Some(column) = &chunk.key_column else { return false };
         self.rows += chunk.rows;
+        self.arranged += usize::from(chunk.arranged);
         let mut start = 0;
         while start < chunk.rows {
             let end = column.run_from(start);
