@@ -25,6 +25,9 @@ const FORMAT: &str = "format";
 /// Without a subcommand this is `metaxy-cli sql`: a prompt, or the SQL of -c and -f.
 #[derive(Debug, Parser)]
 #[command(name = "metaxy-cli", version = VERSION.as_str(), after_help = sql::EXAMPLES)]
+// Lines stay as they are: those of the examples are what the program prints. Without this it would depend on which
+// features of clap other crates of the build turn on.
+#[command(term_width = 0)]
 struct Cli {
     #[command(flatten)]
     sql: sql::Args,
