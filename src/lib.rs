@@ -63,6 +63,7 @@
 //! | `operators` | physical operators beside DataFusion's: the latest row per id |
 //! | `memory` | the in-memory executor: the same increment over Arrow columns |
 //! | `review` | which orphaned samples merely wait for a parent, and why a sample is in an increment |
+//! | [`records`] | what earlier comparisons found, by which later ones look at less |
 //! | `engine` | from a description to the executor that runs it |
 //! | [`store`] | where metadata lives: the trait, Delta Lake, Parquet files, memory, fallbacks, reads and writes |
 //! | [`catalog`] | how SQL sees a store |
@@ -82,6 +83,7 @@ mod memory;
 pub mod model;
 mod operators;
 pub mod picture;
+pub mod records;
 mod review;
 pub mod session;
 pub mod store;

@@ -89,7 +89,11 @@ impl Program {
             for warning in std::mem::take(&mut config.warnings) {
                 report::warning(&warning);
             }
-            let options = SessionOptions { store: None, memory_limit: self.globals.memory_limit };
+            let options = SessionOptions {
+                store: None,
+                memory_limit: self.globals.memory_limit,
+                records: cache_folder().map(|folder| folder.join("increments")),
+            };
             let session = MetaxySession::open(config, options).await?;
             progress::attach(session.context(), self.globals.quiet);
             Ok::<_, MetaxyError>(session)
@@ -194,4 +198,18 @@ fn misplaced(store: &StoreConfig, here: &Path, file: &Path) -> Option<String> {
 pub(super) fn folder() -> Result<PathBuf> {
     std::env::current_dir()
         .map_err(|error| MetaxyError::Config(format!("the working folder is not accessible: {error}")))
+}
+
+/// The folder for what can be lost at any time: the user's cache folder, as the system wants it.
+fn cache_folder() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || std::env::home_dir().filter(|home| home.is_absolute());
+    let caches = if cfg!(windows) {
+        variable("LOCALAPPDATA")
+    } else {
+        let chosen = variable("XDG_CACHE_HOME").filter(|folder| folder.is_absolute());
+        let usual = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+        chosen.or_else(|| Some(home()?.join(usual)))
+    };
+    Some(caches?.join("metaxy"))
 }

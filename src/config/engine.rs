@@ -42,6 +42,45 @@ impl FromStr for VersioningEngine {
     }
 }
 
+/// Whether an increment goes on from what an earlier one found, and compares only what may have changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum IncrementalResolve {
+    /// Where tables are so large that it saves time.
+    #[default]
+    Auto,
+    /// Wherever an earlier one proves the answer for the rest.
+    Always,
+    /// Everything is compared each time.
+    Never,
+}
+
+impl fmt::Display for IncrementalResolve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Always => "true",
+            Self::Never => "false",
+        })
+    }
+}
+
+impl FromStr for IncrementalResolve {
+    type Err = MetaxyError;
+
+    /// Reads `auto`, `true` or `false` in any letter case.
+    ///
+    /// # Errors
+    /// For anything else.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let known = [Self::Auto, Self::Always, Self::Never];
+        known.into_iter().find(|choice| choice.to_string().eq_ignore_ascii_case(name)).ok_or_else(|| {
+            MetaxyError::Invalid(format!(
+                "incremental_resolve is {name:?}; it must be 'auto', 'true' or 'false'"
+            ))
+        })
+    }
+}
+
 /// What somebody says about the executor of increments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EnginePreference {

@@ -22,7 +22,7 @@ mod tree;
 mod typed;
 
 pub(crate) use chain::{check_fallbacks, hash_mismatch};
-pub use engine::{EnginePreference, VersioningEngine};
+pub use engine::{EnginePreference, IncrementalResolve, VersioningEngine};
 pub use env::Environment;
 pub use external::{ExternalConfig, FeatureSelection};
 pub use keys::known_keys;

@@ -5,13 +5,14 @@ use std::any::Any;
 use datafusion::common::{Result, config_err};
 use datafusion::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
 
-use super::engine::{EnginePreference, VersioningEngine};
+use super::engine::{EnginePreference, IncrementalResolve, VersioningEngine};
 use super::next_key::NextKey;
 
 /// Names of all session options, without their prefix.
 pub const SESSION_OPTIONS: &[&str] = &[
     "allow_cross_project_writes",
     "engine",
+    "incremental_resolve",
     "materialization_id",
     "prefer_native",
     "strict_versions",
@@ -28,6 +29,8 @@ pub struct MetaxyOptions {
     pub allow_cross_project_writes: bool,
     /// Where increments are computed.
     pub engine: VersioningEngine,
+    /// Whether increments go on from what an earlier one found.
+    pub incremental_resolve: IncrementalResolve,
     /// The caller's run id, stored with every row that is written; empty for none.
     pub materialization_id: String,
     /// `false` asks for the in-memory executor; `None` leaves it to the store's configuration.
@@ -43,6 +46,7 @@ impl Default for MetaxyOptions {
         Self {
             allow_cross_project_writes: false,
             engine: VersioningEngine::Auto,
+            incremental_resolve: IncrementalResolve::Auto,
             materialization_id: String::new(),
             prefer_native: None,
             strict_versions: true,
@@ -93,6 +97,14 @@ impl ExtensionOptions for MetaxyOptions {
                     );
                 }
             },
+            "incremental_resolve" => match value.parse() {
+                Ok(choice) => self.incremental_resolve = choice,
+                Err(_) => {
+                    return config_err!(
+                        "metaxy.incremental_resolve is {value:?}; it must be 'auto', 'true' or 'false'"
+                    );
+                }
+            },
             "prefer_native" => match value.to_ascii_lowercase().as_str() {
                 "true" => self.prefer_native = Some(true),
                 "false" => self.prefer_native = Some(false),
@@ -125,6 +137,11 @@ impl ExtensionOptions for MetaxyOptions {
                 "Allow writes to features of other projects",
             ),
             entry("engine", self.engine.to_string(), "Where increments are computed: auto, native or memory"),
+            entry(
+                "incremental_resolve",
+                self.incremental_resolve.to_string(),
+                "Whether increments compare only what has changed since an earlier one: auto (large tables), true or false",
+            ),
             entry(
                 "materialization_id",
                 self.materialization_id.clone(),

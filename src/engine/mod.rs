@@ -3,7 +3,10 @@
 //! The rule puts a table in place of an increment's node, once filters have gone through the node. Scanning that table
 //! plans the executor that was chosen: this needs nothing of a host's session but the rule.
 
+mod chosen;
+mod followed;
 mod native_exec;
+mod pinned;
 mod planning;
 mod rule;
 mod table;

@@ -16,6 +16,8 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
 
+use crate::config::IncrementalResolve;
+use crate::config::options::MetaxyOptions;
 use crate::operators::GroupWindowExec;
 
 /// Plans with the settings and the planner of a session.
@@ -51,6 +53,17 @@ impl Planner {
     /// Whether queries of the session may only use so much memory.
     pub(super) fn is_limited(&self) -> bool {
         self.limited
+    }
+
+    /// What the session says about going on from earlier increments.
+    pub(super) fn incremental_resolve(&self) -> IncrementalResolve {
+        let options = self.state.config_options().extensions.get::<MetaxyOptions>();
+        options.map(|options| options.incremental_resolve).unwrap_or_default()
+    }
+
+    /// The session's time zone, on which casts depend.
+    pub(super) fn time_zone(&self) -> String {
+        self.state.config_options().execution.time_zone.clone().unwrap_or_default()
     }
 
     /// In how many partitions the session works.

@@ -11,6 +11,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use super::table::IncrementTable;
+use crate::records::Records;
 use crate::update::Increment;
 
 /// The name under which plans show the table that stands for an increment, before its number.
@@ -26,6 +27,7 @@ static INCREMENTS: AtomicU64 = AtomicU64::new(0);
 #[derive(Clone)]
 pub struct ExecuteIncrements {
     notice: Arc<dyn Fn(&str) + Send + Sync>,
+    records: Arc<Records>,
 }
 
 impl ExecuteIncrements {
@@ -33,9 +35,9 @@ impl ExecuteIncrements {
     pub const NAME: &'static str = "metaxy_execute_increments";
 
     /// The rule; `notice` gets what the user should hear of a running increment, such as that it did not fit into
-    /// memory.
-    pub fn new(notice: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self { notice: Arc::new(notice) }
+    /// memory. Increments go on from what earlier ones have left in `records`.
+    pub fn new(records: Arc<Records>, notice: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self { notice: Arc::new(notice), records }
     }
 }
 
@@ -69,7 +71,8 @@ impl OptimizerRule for ExecuteIncrements {
             // A prepared statement: its parameters are filled into the node's inputs.
             return Ok(Transformed::no(plan));
         }
-        let table = IncrementTable::new(increment.clone(), Arc::clone(&self.notice));
+        let table =
+            IncrementTable::new(increment.clone(), Arc::clone(&self.notice), Arc::clone(&self.records));
         let name = format!("{TABLE}_{}", INCREMENTS.fetch_add(1, Ordering::Relaxed));
         let name = TableReference::bare(name);
         let scan = LogicalPlanBuilder::scan(name.clone(), provider_as_source(Arc::new(table)), None)?;

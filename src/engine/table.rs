@@ -19,12 +19,14 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
 
+use super::chosen::of_keys;
+use super::followed::Followed;
 use super::native_exec::NativeExec;
 use super::planning::Planner;
 use crate::columns::{INCREMENT, REASON};
 use crate::error::MetaxyError;
-use crate::memory::{InMemoryExec, Input, Inputs, Streaming, needed_columns};
-use crate::operators::among;
+use crate::memory::{InMemoryExec, Input, Inputs, Question, Streaming, needed_columns};
+use crate::records::Records;
 use crate::review::{Lookups, ReviewExec, may_show};
 use crate::store::{Asked, FeatureTable, PushDown, Store};
 use crate::update::{Description, Engine, Executor, Increment, native_plan, orphan_key, plain};
@@ -34,6 +36,7 @@ use crate::update::{Description, Engine, Executor, Increment, native_plan, orpha
 pub(super) struct IncrementTable {
     increment: Increment,
     notice: Arc<dyn Fn(&str) + Send + Sync>,
+    records: Arc<Records>,
 }
 
 impl fmt::Debug for IncrementTable {
@@ -43,8 +46,12 @@ impl fmt::Debug for IncrementTable {
 }
 
 impl IncrementTable {
-    pub(super) fn new(increment: Increment, notice: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
-        Self { increment, notice }
+    pub(super) fn new(
+        increment: Increment,
+        notice: Arc<dyn Fn(&str) + Send + Sync>,
+        records: Arc<Records>,
+    ) -> Self {
+        Self { increment, notice, records }
     }
 
     /// Columns of the increment, and such as only [`ReviewExec`] asks for.
@@ -76,17 +83,48 @@ impl IncrementTable {
     }
 
     async fn in_memory(&self, planner: &Planner, wanted: &[String]) -> Result<Arc<dyn ExecutionPlan>> {
-        let description = &self.increment.description;
         if self.is_one_pass() {
             let plan = planner.native(&self.native(wanted)?).await?;
-            return Ok(Arc::new(NativeExec::new(plan, Arc::clone(description))));
+            return Ok(Arc::new(NativeExec::new(plan, Arc::clone(&self.increment.description))));
         }
-        let keys = self.columns(&description.keys)?;
-        let late = self.is_late(wanted)?.then(|| (keys, self.late(planner.aside(), wanted)));
-        let first = if late.is_some() { &description.keys } else { wanted };
+        let Some(followed) = Followed::try_new(&self.increment, planner, &self.records).await? else {
+            return self.compared(planner, wanted, None).await;
+        };
+        let pinned = Self { increment: followed.increment.clone(), ..self.clone() };
+        pinned.compared(planner, wanted, Some(followed)).await
+    }
+
+    /// The in-memory executor over the tables as they are.
+    async fn compared(
+        &self,
+        planner: &Planner,
+        wanted: &[String],
+        followed: Option<Followed>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let description = &self.increment.description;
+        let mut read = wanted.to_vec();
+        if followed.is_some() {
+            read.extend(description.keys.iter().filter(|key| !wanted.contains(key)).cloned());
+        }
+        let is_known = followed.as_ref().is_some_and(|followed| followed.follow.known.is_some());
+        let late = is_known || self.is_late(wanted)?;
+        let late = match late {
+            true => Some((self.columns(&description.keys)?, self.late(planner.aside(), &read))),
+            false => None,
+        };
         let mut inputs = Vec::new();
-        for plan in reads(&self.increment, first)? {
-            inputs.push(Input::new(planner.part(&plan).await?));
+        match &followed {
+            Some(Followed { written, .. }) if is_known => {
+                for plan in written {
+                    inputs.push(Input::whole(planner.part(plan).await?));
+                }
+            }
+            _ => {
+                let first = if late.is_some() { &description.keys } else { &read };
+                for plan in reads(&self.increment, first)? {
+                    inputs.push(Input::new(planner.part(&plan).await?));
+                }
+            }
         }
         let partitions = planner.partitions();
         let streaming = if planner.is_limited() && !description.executor.asked_for {
@@ -95,8 +133,15 @@ impl IncrementTable {
         } else {
             None
         };
-        let (description, schema) = (Arc::clone(description), self.columns(wanted)?);
-        Ok(Arc::new(InMemoryExec::try_new(description, schema, inputs, late, streaming, partitions)?))
+        let question = Question {
+            description: Arc::clone(description),
+            schema: self.columns(&read)?,
+            shown: wanted.len(),
+            late,
+            follow: followed.map(|followed| followed.follow),
+            streaming,
+        };
+        Ok(Arc::new(InMemoryExec::try_new(question, inputs, partitions)?))
     }
 
     /// Whether columns are worth a second step that reads them for the samples of the answer: where there is something to
@@ -131,10 +176,7 @@ impl IncrementTable {
                 let mut inputs = Vec::new();
                 for plan in reads(&increment, &wanted)? {
                     let plan = match &keys {
-                        Some(keys) => {
-                            let columns = increment.description.keys.iter().map(plain).collect();
-                            LogicalPlanBuilder::from(plan).filter(among(columns, keys)?)?.build()?
-                        }
+                        Some(keys) => of_keys(plan, &increment.description.keys, keys)?,
                         None => plan,
                     };
                     inputs.push(Input::new(state.create_physical_plan(&plan).await?));
@@ -167,7 +209,7 @@ impl IncrementTable {
                 let executor = Executor { engine: Engine::Memory, reason, ..executor.clone() };
                 let mut increment = self.increment.clone();
                 increment.description = Arc::new(Description { executor, ..description.as_ref().clone() });
-                Self::new(increment, Arc::clone(&self.notice)).in_memory(planner, wanted).await
+                Self { increment, ..self.clone() }.in_memory(planner, wanted).await
             }
         }
     }

@@ -7,7 +7,7 @@ use datafusion::arrow::array::{
     Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, StringBuilder, StructArray, new_null_array,
 };
 use datafusion::arrow::compute::interleave;
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::common::{Result, internal_err};
 
 use super::chunk::Chunk;
@@ -136,6 +136,11 @@ impl Answer {
     /// The answer of a plan to inputs of which no row is in it.
     pub(super) fn empty(plan: Arc<Plan>, collected: Arc<Collected>) -> Result<Self> {
         Self::try_new(plan, collected, Vec::new())
+    }
+
+    /// The columns.
+    pub(super) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.plan.schema)
     }
 
     /// The number of rows.

@@ -34,6 +34,14 @@ pub(super) struct Collected {
     _reservations: Vec<MemoryReservation>,
 }
 
+impl Collected {
+    /// What there is when nothing had to be read.
+    pub(super) fn nothing(inputs: usize) -> Self {
+        let chunks = (0..inputs).map(|_| Vec::new()).collect();
+        Self { chunks, keys: Keys::new(), _reservations: Vec::new() }
+    }
+}
+
 /// What one task has read.
 struct Read {
     input: usize,

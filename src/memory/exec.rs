@@ -4,6 +4,7 @@ use std::fmt::{self, Formatter};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -22,9 +23,10 @@ use futures::future::{BoxFuture, FutureExt, Shared};
 use futures::{StreamExt, TryStreamExt};
 
 use super::answer::{Answer, Answered};
-use super::collect::{collect, finished, latest_by_key};
+use super::collect::{Collected, collect, finished, latest_by_key};
+use super::follow::Follow;
 use super::input::Input;
-use super::late::{Inputs, Late, keys_of};
+use super::late::{Inputs, Late, is_most, keys_of};
 use super::plan::Plan;
 use super::resolve::resolve;
 use crate::update::Description;
@@ -44,6 +46,19 @@ impl fmt::Debug for Streaming {
     }
 }
 
+/// What is asked of the executor.
+pub(crate) struct Question {
+    pub description: Arc<Description>,
+    /// The columns that are asked for, and such as [`Follow`] needs.
+    pub schema: SchemaRef,
+    /// How many of the columns are asked for.
+    pub shown: usize,
+    /// The columns of the first of two steps, and the inputs of the second.
+    pub late: Option<(SchemaRef, Arc<Inputs>)>,
+    pub follow: Option<Follow>,
+    pub streaming: Option<Streaming>,
+}
+
 type Outcome = Result<Reserved, Arc<DataFusionError>>;
 type Running = Shared<BoxFuture<'static, Outcome>>;
 
@@ -53,6 +68,9 @@ pub(crate) struct InMemoryExec {
     plan: Arc<Plan>,
     inputs: Vec<Input>,
     late: Option<Late>,
+    follow: Option<Follow>,
+    /// How many of the columns are asked for; others are there for [`Follow`].
+    shown: usize,
     streaming: Option<Streaming>,
     /// The work, shared by all partitions of the output, and how many of them have asked for it.
     running: Mutex<(Option<Running>, usize)>,
@@ -65,17 +83,13 @@ impl InMemoryExec {
     /// [`needed_columns`](super::needed_columns).
     ///
     /// With `late`, these inputs have what is needed for its schema, the keys, and what it plans has the columns of
-    /// `schema`.
-    pub(crate) fn try_new(
-        description: Arc<Description>,
-        schema: SchemaRef,
-        inputs: Vec<Input>,
-        late: Option<(SchemaRef, Arc<Inputs>)>,
-        streaming: Option<Streaming>,
-        partitions: usize,
-    ) -> Result<Self> {
+    /// `schema`. With `follow`, `schema` has the keys, whether they are asked for or not; and if earlier ones are known,
+    /// these inputs have the other keys that are to be compared.
+    pub(crate) fn try_new(asked: Question, inputs: Vec<Input>, partitions: usize) -> Result<Self> {
+        let Question { description, schema, shown, late, follow, streaming } = asked;
+        let output = schema.project(&(0..shown).collect::<Vec<_>>())?;
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
+            EquivalenceProperties::new(Arc::new(output)),
             Partitioning::UnknownPartitioning(partitions.max(1)),
             EmissionType::Final,
             Boundedness::Bounded,
@@ -91,6 +105,8 @@ impl InMemoryExec {
             plan,
             inputs,
             late,
+            follow,
+            shown,
             streaming,
             running: Mutex::default(),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -107,8 +123,9 @@ impl InMemoryExec {
         let work = match &running.0 {
             Some(work) => work.clone(),
             None => {
-                let late = self.late.clone();
-                let work = run(Arc::clone(&self.plan), self.inputs.clone(), late, Arc::clone(context));
+                let (late, follow) = (self.late.clone(), self.follow.clone());
+                let work =
+                    run(Arc::clone(&self.plan), self.inputs.clone(), late, follow, Arc::clone(context));
                 work.map(|outcome| outcome.map_err(Arc::new)).boxed().shared()
             }
         };
@@ -122,23 +139,51 @@ impl InMemoryExec {
 
 type Reserved = Arc<(Answer, MemoryReservation)>;
 
-/// Works the answer out, in one step or in two.
+/// Works the answer out: in one step, in two, or for what has changed.
 async fn run(
     plan: Arc<Plan>,
     inputs: Vec<Input>,
     late: Option<Late>,
+    follow: Option<Follow>,
     context: Arc<TaskContext>,
 ) -> Result<Reserved> {
-    let first = run_once(plan, inputs, Arc::clone(&context)).await?;
-    let Some(Late { plan, inputs }) = late else { return Ok(first) };
-    if first.0.rows() == 0 {
-        let reservation = MemoryConsumer::new("IncrementExec[answer]").register(context.memory_pool());
-        return Ok(Arc::new((Answer::empty(plan, first.0.collected())?, reservation)));
+    if let (Some(Late { plan, inputs: of_keys }), Some(follow)) = (&late, &follow)
+        && let Some(known) = &follow.known
+    {
+        let keys = follow.changed(known, &inputs, &context).await?;
+        if keys.num_rows() == 0 {
+            (follow.found)(keys);
+            return nothing(Arc::clone(plan), Collected::nothing(plan.layouts.len()).into(), &context);
+        }
+        let answer =
+            run_once(Arc::clone(plan), of_keys(Some(keys.columns().to_vec())).await?, context).await?;
+        (follow.found)(keys_of(&answer.0, &follow.keys)?);
+        return Ok(answer);
     }
-    let keys = keys_of(&first.0)?;
+    let first = run_once(plan, inputs, Arc::clone(&context)).await?;
+    let few = !is_most(&first.0);
+    let Some(Late { plan, inputs }) = late else {
+        if let Some(follow) = follow.filter(|_| few) {
+            (follow.found)(keys_of(&first.0, &follow.keys)?);
+        }
+        return Ok(first);
+    };
+    let keys = if few { Some(keys_of(&first.0, &first.0.schema())?) } else { None };
+    if let (Some(follow), Some(keys)) = (&follow, &keys) {
+        (follow.found)(keys.clone());
+    }
+    if first.0.rows() == 0 {
+        return nothing(plan, first.0.collected(), &context);
+    }
     // Its memory is needed now.
     drop(first);
-    run_once(plan, inputs(keys).await?, context).await
+    run_once(plan, inputs(keys.map(|keys| keys.columns().to_vec())).await?, context).await
+}
+
+/// An answer without rows.
+fn nothing(plan: Arc<Plan>, collected: Arc<Collected>, context: &Arc<TaskContext>) -> Result<Reserved> {
+    let reservation = MemoryConsumer::new("IncrementExec[answer]").register(context.memory_pool());
+    Ok(Arc::new((Answer::empty(plan, collected)?, reservation)))
 }
 
 /// Reads, divides and compares.
@@ -190,6 +235,15 @@ async fn run_once(plan: Arc<Plan>, inputs: Vec<Input>, context: Arc<TaskContext>
 impl DisplayAs for InMemoryExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
         self.plan.description.explain(t, f)?;
+        if let Some(Follow { said, known, .. }) = &self.follow {
+            match t {
+                DisplayFormatType::TreeRender => write!(f, "\ncompared={said}")?,
+                _ => write!(f, ", compared={said}")?,
+            }
+            if known.is_some() {
+                return Ok(());
+            }
+        }
         let Some(late) = &self.late else { return Ok(()) };
         let columns = late.columns(&self.plan).join(", ");
         match t {
@@ -233,6 +287,8 @@ impl ExecutionPlan for InMemoryExec {
             plan: Arc::clone(&self.plan),
             inputs,
             late: self.late.clone(),
+            follow: self.follow.clone(),
+            shown: self.shown,
             streaming: self.streaming.clone(),
             running: Mutex::default(),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -253,6 +309,7 @@ impl ExecutionPlan for InMemoryExec {
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let streaming = self.streaming.clone();
         let feature = self.plan.description.feature.to_string();
+        let shown: Vec<usize> = (0..self.shown).collect();
         let stream = async move {
             let answer = match running.await {
                 Ok(answer) => answer,
@@ -264,7 +321,7 @@ impl ExecutionPlan for InMemoryExec {
             let own = pieces[from(partition)..from(partition + 1)].to_vec();
             let batches = futures::stream::iter(own).map(move |(part, rows)| {
                 let _timer = metrics.elapsed_compute().timer();
-                let batch = answer.0.batch(part, rows)?;
+                let batch = answer.0.batch(part, rows)?.project(&shown)?;
                 metrics.record_output(batch.num_rows());
                 Ok(batch)
             });
@@ -286,7 +343,7 @@ fn instead(
     feature: &str,
     partition: usize,
     context: Arc<TaskContext>,
-) -> Result<futures::stream::BoxStream<'static, Result<datafusion::arrow::array::RecordBatch>>> {
+) -> Result<futures::stream::BoxStream<'static, Result<RecordBatch>>> {
     let exhausted = matches!(error.find_root(), DataFusionError::ResourcesExhausted(_));
     match streaming {
         Some(Streaming { plan, notice }) if exhausted => {

@@ -90,6 +90,11 @@ impl Input {
         Self { plan, latest: None, steps: Vec::new() }
     }
 
+    /// All rows of a plan.
+    pub(crate) fn whole(plan: Arc<dyn ExecutionPlan>) -> Self {
+        Self { plan, latest: None, steps: Vec::new() }
+    }
+
     /// This input over another plan of the same columns.
     pub(super) fn over(&self, plan: Arc<dyn ExecutionPlan>) -> Self {
         Self { plan, ..self.clone() }

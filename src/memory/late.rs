@@ -6,8 +6,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::ArrayRef;
-use datafusion::arrow::compute::concat;
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::compute::{cast, concat_batches};
+use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::common::Result;
 use futures::future::BoxFuture;
 
@@ -46,21 +47,26 @@ impl fmt::Debug for Late {
     }
 }
 
-/// The keys of an answer, one array for each column; `None` if it has nearly all of the rows that were read.
-pub(super) fn keys_of(answer: &Answer) -> Result<Option<Vec<ArrayRef>>> {
-    if answer.rows() > answer.rows_read() / ONE_IN {
-        return Ok(None);
-    }
-    let mut columns: Vec<Vec<ArrayRef>> = Vec::new();
+/// Whether an answer has nearly all of the rows that were read.
+pub(super) fn is_most(answer: &Answer) -> bool {
+    answer.rows() > answer.rows_read() / ONE_IN
+}
+
+/// The keys of an answer as columns of this schema.
+pub(super) fn keys_of(answer: &Answer, keys: &SchemaRef) -> Result<RecordBatch> {
+    let mut batches = Vec::new();
     for (part, rows) in answer.pieces(ROWS) {
-        let batch = answer.batch(part, rows)?;
-        columns.resize(batch.num_columns(), Vec::new());
-        for (column, values) in columns.iter_mut().zip(batch.columns()) {
-            column.push(Arc::clone(values));
-        }
+        batches.push(columns_of(&answer.batch(part, rows)?, keys)?);
     }
-    let whole = |pieces: Vec<ArrayRef>| {
-        concat(&pieces.iter().map(AsRef::as_ref).collect::<Vec<_>>()).map_err(Into::into)
+    Ok(concat_batches(keys, &batches)?)
+}
+
+/// The columns of these names, in these types.
+pub(super) fn columns_of(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let column = |field: &FieldRef| {
+        let index = batch.schema().index_of(field.name())?;
+        cast(batch.column(index), field.data_type())
     };
-    columns.into_iter().map(whole).collect::<Result<Vec<_>>>().map(Some)
+    let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }

@@ -13,6 +13,7 @@ mod chunk;
 mod collect;
 mod compare;
 mod exec;
+mod follow;
 mod input;
 mod late;
 mod latest;
@@ -24,7 +25,8 @@ mod provenance;
 mod resolve;
 mod rows;
 
-pub(crate) use exec::{InMemoryExec, Streaming};
+pub(crate) use exec::{InMemoryExec, Question, Streaming};
+pub(crate) use follow::Follow;
 pub(crate) use input::Input;
 pub(crate) use late::Inputs;
 pub(crate) use plan::needed_columns;

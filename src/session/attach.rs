@@ -80,8 +80,9 @@ pub(super) fn attach(context: &SessionContext, extension: &Arc<Extension>) -> Re
 
 /// The rule that plans increments; what the user should hear of one goes to the extension's warnings.
 fn execute_increments(extension: &Arc<Extension>) -> ExecuteIncrements {
+    let records = Arc::clone(extension.records());
     let extension = Arc::downgrade(extension);
-    ExecuteIncrements::new(move |notice| {
+    ExecuteIncrements::new(records, move |notice| {
         if let Some(extension) = extension.upgrade() {
             extension.warn(notice);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use indexmap::IndexMap;
 use tokio::sync::RwLock;
@@ -12,6 +12,7 @@ use crate::config::{
 };
 use crate::error::{MetaxyError, Result};
 use crate::model::{DEFAULT_PROJECT, FeatureDefinition, FeatureKey, load_feature_files};
+use crate::records::Records;
 use crate::store::{Expectations, LockOptions, OpenStores, Store, Warnings};
 use crate::update::IncrementInputs;
 
@@ -38,6 +39,7 @@ pub struct Extension {
     pub(super) planning: RwLock<()>,
     inputs: std::sync::RwLock<HashMap<InputsKey, Opened>>,
     warnings: Warnings,
+    records: OnceLock<Arc<Records>>,
     /// Itself, for stores that have to open others.
     me: Weak<Extension>,
 }
@@ -98,6 +100,7 @@ impl Extension {
             planning: RwLock::default(),
             inputs: std::sync::RwLock::default(),
             warnings,
+            records: OnceLock::new(),
             me: Weak::new(),
         };
         extension.config(&config.store)?;
@@ -137,6 +140,7 @@ impl Extension {
             planning: RwLock::default(),
             inputs: std::sync::RwLock::default(),
             warnings: Warnings::default(),
+            records: OnceLock::new(),
             // These stores have their fallbacks already.
             me: Weak::new(),
         }))
@@ -179,6 +183,17 @@ impl Extension {
     /// Defaults of the session options.
     pub fn options(&self) -> &MetaxyOptions {
         &self.options
+    }
+
+    /// Has increments leave their records here, and go on from those that are there already. It must be said before
+    /// anything is attached; without it, records last as long as the extension.
+    pub fn keep_records(&self, records: Arc<Records>) {
+        let _ = self.records.set(records);
+    }
+
+    /// What increments have found.
+    pub(super) fn records(&self) -> &Arc<Records> {
+        self.records.get_or_init(Arc::default)
     }
 
     /// Messages for the user since the last call.

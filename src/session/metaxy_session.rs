@@ -1,5 +1,6 @@
 //! The statement layer: what plain DataFusion can't parse or plan, in front of everything else.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
@@ -30,6 +31,7 @@ use crate::catalog::{FEATURES_SCHEMA, HISTORY_SCHEMA};
 use crate::config::Config;
 use crate::config::options::MetaxyOptions;
 use crate::error::{MetaxyError, Result};
+use crate::records::Records;
 use crate::store::FeatureTable;
 
 const IS_NO_TABLE: &str = "is a feature; DROP removes only tables and views of this session";
@@ -42,6 +44,8 @@ pub struct SessionOptions {
     pub store: Option<String>,
     /// Bytes that queries may use; `None` means no limit.
     pub memory_limit: Option<usize>,
+    /// Where increments leave what they have found, for other processes to go on from; `None` means in memory.
+    pub records: Option<PathBuf>,
 }
 
 /// Opens tables by path; only the prompt's session has it.
@@ -80,6 +84,9 @@ impl MetaxySession {
             config.store = store;
         }
         let extension = Extension::from_config(&config)?;
+        if let Some(folder) = options.records {
+            extension.keep_records(Arc::new(Records::in_folder(folder)));
+        }
         Self::over(extension, options.memory_limit).await
     }
 

@@ -139,9 +139,9 @@ pub(crate) fn table_state(table: Option<&DeltaTable>) -> TableState {
 }
 
 /// All rows of a Delta table, with their row order as a last column.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct DeltaRows {
-    table: DeltaTable,
+    pub(super) table: DeltaTable,
     schema: SchemaRef,
     /// Whether scans read the version that was opened instead of the latest one.
     pinned: bool,
@@ -170,6 +170,11 @@ impl DeltaRows {
         }
         let (schema, files) = (Arc::clone(&self.schema), self.files.clone());
         Ok(Self { table, schema, pinned: true, files })
+    }
+
+    /// The address of the table.
+    pub(crate) fn address(&self) -> &str {
+        self.table.table_url().as_str()
     }
 
     /// Whether what `holds` says of a file's statistics is true of each file.

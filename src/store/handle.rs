@@ -31,6 +31,7 @@ use crate::engine::ExecuteIncrements;
 use crate::error::{MetaxyError, Result};
 use crate::hash::{HashAlgorithm, HashSettings};
 use crate::model::{FeatureDefinition, FeatureGraph, FeatureKey};
+use crate::records::Records;
 use crate::update::{IncrementInputs, IncrementOptions, StoreEngine, increment};
 
 /// A named store with the features that are known in it.
@@ -56,6 +57,8 @@ pub struct Store {
     pub(super) told_of_project: Arc<AtomicBool>,
     /// The tables that are open already, if this handle opens each of them once.
     pub(super) once: Option<Arc<Once>>,
+    /// What increments have found that were not computed in a session with stores.
+    records: Arc<Records>,
 }
 
 impl Store {
@@ -80,7 +83,16 @@ impl Store {
             cross_project: false,
             told_of_project: Arc::default(),
             once: None,
+            records: Arc::default(),
         }
+    }
+
+    /// This store with a place for what increments have found, other than its own memory. Sessions with stores have one of
+    /// their own.
+    #[must_use]
+    pub fn with_records(mut self, records: Arc<Records>) -> Self {
+        self.records = records;
+        self
     }
 
     /// This store with a preference for an executor, as a configuration can give it.
@@ -346,7 +358,7 @@ impl Store {
         }
         // Put in place at once: the frame may become a view of a session that does not have the rule.
         let warnings = self.warnings.clone();
-        let rule = ExecuteIncrements::new(move |notice| warnings.push(notice));
+        let rule = ExecuteIncrements::new(Arc::clone(&self.records), move |notice| warnings.push(notice));
         let plan = plan.transform_up(|node| rule.rewrite(node, &state))?.data;
         Ok(DataFrame::new(state, plan))
     }

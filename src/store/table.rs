@@ -187,6 +187,12 @@ impl FeatureTable {
         self.stored.as_ref()
     }
 
+    /// This table with rows of another moment.
+    pub(crate) fn with_rows(mut self, rows: Arc<dyn TableProvider>) -> Self {
+        self.stored = self.stored.map(|stored| StoredTable { provider: rows, ..stored });
+        self
+    }
+
     /// The struct keys of the fields whose data versions are hidden columns.
     pub(crate) fn version_keys(&self) -> &[String] {
         &self.versions

@@ -8,6 +8,7 @@ mod blueprint;
 mod build;
 mod case;
 mod check;
+mod followed;
 mod golden;
 mod model;
 mod pool;
@@ -22,13 +23,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 
 use blueprint::blueprints;
 use check::{Outcome, check};
+use followed::Ways;
 use product::Sessions;
 
 const CASES: u64 = 1_000;
+/// Each of them asks many times.
+const FOLLOWED_CASES: u64 = 60;
 /// A database takes longer to make its tables.
 #[cfg(feature = "postgres")]
 const DATABASE_CASES: u64 = 300;
@@ -51,6 +56,46 @@ fn setting(name: &str) -> Option<u64> {
 fn executors_agree_with_the_model() {
     let (outcomes, cases) = outcomes(CASES, false);
     check_mixture(&outcomes, cases);
+}
+
+#[test]
+#[expect(clippy::print_stdout, reason = "a test that fails shows what it has printed")]
+fn nobody_sees_that_an_increment_goes_on_from_an_earlier_one() {
+    let cases = setting("METAXY_PROPERTY_CASES").unwrap_or(FOLLOWED_CASES);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let first = setting("METAXY_PROPERTY_SEED").unwrap_or_else(|| u64::from(now.subsec_nanos()) * 1_000_000);
+    println!("{cases} cases from METAXY_PROPERTY_SEED={first} on");
+    let next = AtomicU64::new(0);
+    let ways = Mutex::new(Ways::default());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let work = || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let sessions = Sessions::new();
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= cases {
+                        break;
+                    }
+                    let seed = first.wrapping_add(n);
+                    let config = Config { rng_seed: RngSeed::Fixed(seed), ..Config::default() };
+                    let blueprint = blueprints().new_tree(&mut TestRunner::new(config)).unwrap().current();
+                    let case = build::case(&blueprint);
+                    match runtime.block_on(followed::follow(&case, &sessions, seed)) {
+                        Ok(case) => ways.lock().unwrap().add(case),
+                        Err(failure) => {
+                            panic!("METAXY_PROPERTY_SEED={seed} METAXY_PROPERTY_CASES=1\n{failure}")
+                        }
+                    }
+                }
+            };
+            std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).unwrap();
+        }
+    });
+    let ways = ways.into_inner().unwrap();
+    println!("{ways:?}");
+    // Both ways have to be taken, and to find something, for the test to say anything.
+    assert!(cases < 20 || (ways.everything > 10 && ways.changes > 10 && ways.found > 5), "{ways:?}");
 }
 
 /// With the tables in PostgreSQL, which computes what it can; `METAXY_TEST_POSTGRES` holds the URL of a database.

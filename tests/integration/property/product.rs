@@ -1,12 +1,14 @@
 //! The product under test: a store, written through its interface, and increments by each executor.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 #[cfg(feature = "postgres")]
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::dataframe::DataFrame;
+use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::displayable;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -14,9 +16,11 @@ use datafusion_metaxy::columns::{
     DATA_VERSION, DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, PROVENANCE, PROVENANCE_BY_FIELD,
     UPDATED_AT,
 };
-use datafusion_metaxy::config::{StoreConfig, StoreKind, VersioningEngine};
+use datafusion_metaxy::config::options::MetaxyOptions;
+use datafusion_metaxy::config::{IncrementalResolve, StoreConfig, StoreKind, VersioningEngine};
 use datafusion_metaxy::error::{MetaxyError, Result};
 use datafusion_metaxy::model::{FeatureDefinition, FeatureKey, Origin};
+use datafusion_metaxy::records::Records;
 use datafusion_metaxy::store::{
     Append, DeltaStore, MemoryStore, MetadataStore, OptimizeOptions, ParquetStore, Store, WriteOptions,
     WriteTime,
@@ -75,7 +79,7 @@ pub struct Product<'a> {
     backend: Arc<dyn MetadataStore>,
     store: Arc<Store>,
     /// Where the files are, if there are any.
-    _folder: Option<TempDir>,
+    folder: Option<TempDir>,
 }
 
 impl<'a> Product<'a> {
@@ -106,7 +110,7 @@ impl<'a> Product<'a> {
         let declare = |f: &Feature| FeatureDefinition::declared(f.spec.clone(), "default", Origin::Session);
         let definitions = case.features.iter().map(declare).collect();
         let store = Arc::new(Store::new("dev", Arc::clone(&backend), case.settings, definitions));
-        Self { case, context: sessions.get(case.session), backend, store, _folder: folder }
+        Self { case, context: sessions.get(case.session), backend, store, folder }
     }
 
     /// Writes the files of a table anew.
@@ -191,6 +195,43 @@ impl<'a> Product<'a> {
         let Ok(frame) = self.increment(question, VersioningEngine::Auto).await else { return false };
         let Ok(plan) = frame.create_physical_plan().await else { return false };
         displayable(plan.as_ref()).indent(false).to_string().contains("PostgresExec")
+    }
+
+    /// The folder of a store that has one.
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().unwrap().path()
+    }
+
+    /// The answer of the in-memory executor if increments go on from earlier ones as told, and its plan. With `changed`,
+    /// the feature of that number has another code version.
+    pub async fn following(
+        &self,
+        question: &Question,
+        changed: Option<usize>,
+        records: &Path,
+        choice: IncrementalResolve,
+    ) -> Result<(Answer, String)> {
+        let mut specs: Vec<_> = self.case.features.iter().map(|feature| feature.spec.clone()).collect();
+        if let Some(changed) = changed {
+            specs[changed].fields[0].code_version.push_str("-changed");
+        }
+        let declare = |spec| FeatureDefinition::declared(spec, "default", Origin::Session);
+        let definitions = specs.into_iter().map(declare).collect();
+        let store = Store::new("dev", Arc::clone(&self.backend), self.case.settings, definitions)
+            .with_records(Arc::new(Records::in_folder(records)));
+        let mut config = self.context.copied_config();
+        let options = MetaxyOptions { incremental_resolve: choice, ..MetaxyOptions::default() };
+        config.options_mut().extensions.insert(options);
+        let state = SessionStateBuilder::new_from_existing(self.context.state()).with_config(config).build();
+        let context = SessionContext::new_with_state(state);
+        let options = on(VersioningEngine::Memory, self.options(question)?);
+        let target = self.case.features[self.case.target()].key();
+        let frame = Arc::new(store).resolve_update(&context, &target, &options).await?;
+        let columns = frame.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let plan = frame.create_physical_plan().await?;
+        let text = displayable(plan.as_ref()).indent(true).to_string();
+        let batches = datafusion::physical_plan::collect(plan, context.task_ctx()).await?;
+        Ok((Answer::new(columns, arrow::rows(&batches)), text))
     }
 
     /// The plan of an increment that came out wrong.

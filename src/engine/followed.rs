@@ -1,0 +1,64 @@
+//! Whether an increment goes on from an earlier one.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Field, Schema};
+use datafusion::common::Result;
+use datafusion::logical_expr::LogicalPlan;
+
+use super::pinned::{Pinned, Since};
+use super::planning::Planner;
+use crate::config::IncrementalResolve;
+use crate::memory::Follow;
+use crate::records::Records;
+use crate::update::Increment;
+
+/// Comparing fewer rows than this takes no longer than finding out which of them have changed.
+const LARGE: u64 = 100_000;
+
+/// An increment over tables at one moment, and how it goes on from an earlier one.
+pub(super) struct Followed {
+    pub increment: Increment,
+    pub follow: Follow,
+    /// Plans with the keys of rows that were written since; of no use if nothing is known of before.
+    pub written: Vec<LogicalPlan>,
+}
+
+impl Followed {
+    /// `None` for an increment that is always compared as a whole.
+    pub(super) async fn try_new(
+        increment: &Increment,
+        planner: &Planner,
+        records: &Arc<Records>,
+    ) -> Result<Option<Self>> {
+        let choice = planner.incremental_resolve();
+        if choice == IncrementalResolve::Never {
+            return Ok(None);
+        }
+        let Some(pinned) = Pinned::try_new(increment, &planner.time_zone()).await? else { return Ok(None) };
+        let gain = choice == IncrementalResolve::Auto;
+        if gain && pinned.rows().is_none_or(|rows| rows < LARGE) {
+            return Ok(None);
+        }
+        let description = &pinned.increment.description;
+        let field = |key: &String| {
+            let schema = pinned.increment.inputs[0].schema();
+            let data_type = schema.field_with_unqualified_name(key)?.data_type().clone();
+            Ok(Field::new(key, data_type, true))
+        };
+        let keys = Arc::new(Schema::new(description.keys.iter().map(field).collect::<Result<Vec<_>>>()?));
+        let record = records.get(&pinned.question);
+        let (known, written, said) = match (pinned.since(record.as_deref(), &keys, gain).await?, record) {
+            (Since::Changes { rows, files }, Some(record)) => {
+                let said = format!("changes since the last comparison (files={files})");
+                (Some(record.keys.clone()), rows, said)
+            }
+            (Since::Everything(reason), _) => (None, Vec::new(), format!("everything ({reason})")),
+            (Since::Changes { .. }, None) => (None, Vec::new(), "everything".to_owned()),
+        };
+        let (record, records) = (pinned.record(), Arc::clone(records));
+        let found = Arc::new(move |keys| records.put(record(keys)));
+        let follow = Follow { keys, known, said, found };
+        Ok(Some(Self { increment: pinned.increment, follow, written }))
+    }
+}

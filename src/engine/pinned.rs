@@ -1,0 +1,249 @@
+//! The tables of an increment held at one moment each, and the question that the increment asks of them.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, Result};
+use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::functions::core::{coalesce, get_field, named_struct};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, cast};
+
+use crate::records::{Moment, Record};
+use crate::store::{DeltaRows, FeatureTable};
+use crate::update::Increment;
+
+/// What is asked is written down in this form; another one means that older records answer nothing.
+const FORM: u32 = 1;
+
+/// Of changed samples and those of an earlier answer, one in so many of all rows are worth being looked up.
+const ONE_IN: u64 = 8;
+
+/// An increment whose answer for a sample depends on the rows with its key alone, over tables that say what was written
+/// to them since a moment.
+pub(super) struct Pinned {
+    /// The increment over the tables as they were when they were pinned.
+    pub increment: Increment,
+    /// All that its answer depends on but the rows.
+    pub question: String,
+    tables: Vec<Table>,
+}
+
+/// A table that is read.
+struct Table {
+    rows: DeltaRows,
+    moment: Moment,
+    /// The comparison key of a row, over the columns of the table.
+    keys: Vec<Expr>,
+}
+
+/// What has to be looked at, as a record has it.
+pub(super) enum Since {
+    /// Everything, for this reason.
+    Everything(String),
+    /// The keys of the record, and those of rows that were written since: these plans have them.
+    Changes { rows: Vec<LogicalPlan>, files: usize },
+}
+
+impl Pinned {
+    /// Holds the tables, if the increment is of that kind.
+    pub(super) async fn try_new(increment: &Increment, session: &str) -> Result<Option<Self>> {
+        let description = &increment.description;
+        let Some(sides) = description.current.as_ref().map(|_| description.expected.len() + 1) else {
+            return Ok(None);
+        };
+        if increment.inputs.len() < sides {
+            return Ok(None);
+        }
+        let mut question = format!("{FORM} {} {session}\n{description:?}\n", env!("CARGO_PKG_VERSION"));
+        let mut pinned = increment.clone();
+        let mut tables = Vec::new();
+        for input in pinned.inputs.iter_mut().take(sides) {
+            let Some(scan) = only_scan(input) else { return Ok(None) };
+            let provider = source_as_provider(&scan.source)?;
+            let Some(feature) = provider.downcast_ref::<FeatureTable>() else { return Ok(None) };
+            let Some(stored) = feature.stored().filter(|_| feature.search().is_none()) else {
+                return Ok(None);
+            };
+            let Some(rows) = stored.provider.downcast_ref::<DeltaRows>() else { return Ok(None) };
+            let ids = &feature.definition().spec.id_columns;
+            let keys = description.keys.iter().map(|key| key_of(input, key, ids)).collect::<Option<Vec<_>>>();
+            let Some(keys) = keys else { return Ok(None) };
+            if !describe(input, feature, rows, &mut question)? {
+                return Ok(None);
+            }
+            let rows = rows.now().await?;
+            let Some(moment) = rows.moment().await else { return Ok(None) };
+            let held = Arc::new(feature.clone().with_rows(Arc::new(rows.clone())));
+            *input = over(input, &(held as Arc<dyn TableProvider>))?;
+            tables.push(Table { rows, moment, keys });
+        }
+        Ok(Some(Self { increment: pinned, question, tables }))
+    }
+
+    /// How many rows the tables have, as far as their logs say.
+    pub(super) fn rows(&self) -> Option<u64> {
+        self.tables.iter().map(|table| table.rows.rows_in(None)).sum()
+    }
+
+    /// What an answer with these keys says of the tables.
+    pub(super) fn record(
+        &self,
+    ) -> impl Fn(datafusion::arrow::array::RecordBatch) -> Record + Send + Sync + 'static {
+        let moments: Vec<Moment> = self.tables.iter().map(|table| table.moment.clone()).collect();
+        let question = self.question.clone();
+        move |keys| Record { question: question.clone(), moments: moments.clone(), keys }
+    }
+
+    /// What has to be looked at if this record is true. `keys` has the columns of the key in their common type. With
+    /// `gain`, everything is unless less would save time.
+    pub(super) async fn since(&self, record: Option<&Record>, keys: &SchemaRef, gain: bool) -> Result<Since> {
+        let everything = |reason: &str| Ok(Since::Everything(reason.to_owned()));
+        let Some(record) = record else { return everything("there is no earlier comparison") };
+        if record.moments.len() != self.tables.len() || record.keys.schema().fields() != keys.fields() {
+            return everything("the earlier comparison was another one");
+        }
+        let mut written = record.keys.num_rows() as u64;
+        let (mut plans, mut count) = (Vec::new(), 0);
+        for (table, then) in self.tables.iter().zip(&record.moments) {
+            let files = match table.rows.added_since(then, &table.moment).await {
+                Ok(files) => files,
+                Err(reason) => return Ok(Since::Everything(reason)),
+            };
+            if files.is_empty() {
+                continue;
+            }
+            let Some(rows) = table.rows.rows_in(Some(&files)) else {
+                return everything("files have no statistics");
+            };
+            written += rows;
+            count += files.len();
+            let rows = Arc::new(table.rows.clone().of_files(files));
+            let exprs = table.keys.iter().zip(keys.fields());
+            let exprs =
+                exprs.map(|(key, field)| cast(key.clone(), field.data_type().clone()).alias(field.name()));
+            let exprs: Vec<Expr> = exprs.collect();
+            plans.push(
+                LogicalPlanBuilder::scan("written", provider_as_source(rows), None)?
+                    .project(exprs)?
+                    .build()?,
+            );
+        }
+        if gain && self.rows().is_none_or(|all| written > all / ONE_IN) {
+            return everything("much has changed");
+        }
+        Ok(Since::Changes { rows: plans, files: count })
+    }
+}
+
+/// The scan below projections and filters.
+fn only_scan(plan: &LogicalPlan) -> Option<&TableScan> {
+    match plan {
+        LogicalPlan::Projection(projection) => only_scan(&projection.input),
+        LogicalPlan::Filter(filter) => only_scan(&filter.input),
+        LogicalPlan::SubqueryAlias(alias) => only_scan(&alias.input),
+        LogicalPlan::TableScan(scan) if scan.fetch.is_none() => Some(scan),
+        _ => None,
+    }
+}
+
+/// The plan over another table in the same place.
+fn over(plan: &LogicalPlan, table: &Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+    let replaced = plan.clone().transform_up(|node| match node {
+        LogicalPlan::TableScan(mut scan) => {
+            scan.source = provider_as_source(Arc::clone(table));
+            Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+        }
+        node => Ok(Transformed::no(node)),
+    });
+    Ok(replaced?.data)
+}
+
+/// A key over the columns of the table, if it is one of the ids or a cast of one: then all rows of a sample have the
+/// same, and none of them can leave its key.
+fn key_of(plan: &LogicalPlan, name: &str, ids: &[String]) -> Option<Expr> {
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            let expr = projection.expr.iter().find(|expr| expr.schema_name().to_string() == name)?;
+            let (column, casts) = column_of(expr)?;
+            let key = key_of(&projection.input, column, ids)?;
+            Some(casts.into_iter().rev().fold(key, cast))
+        }
+        LogicalPlan::Filter(filter) => key_of(&filter.input, name, ids),
+        LogicalPlan::SubqueryAlias(alias) => key_of(&alias.input, name, ids),
+        LogicalPlan::TableScan(_) => {
+            let is_id = ids.iter().any(|id| id == name);
+            is_id.then(|| Expr::Column(Column::new_unqualified(name)))
+        }
+        _ => None,
+    }
+}
+
+/// The column below aliases and casts, and the types of these from the outside in.
+fn column_of(expr: &Expr) -> Option<(&str, Vec<DataType>)> {
+    match expr {
+        Expr::Alias(alias) => column_of(&alias.expr),
+        Expr::Cast(cast) => {
+            let (column, mut casts) = column_of(&cast.expr)?;
+            casts.insert(0, cast.field.data_type().clone());
+            Some((column, casts))
+        }
+        Expr::Column(column) => Some((&column.name, Vec::new())),
+        _ => None,
+    }
+}
+
+/// Writes down all that an input makes of its table's rows; `false` if something could make another thing of the same
+/// row another time.
+fn describe(
+    plan: &LogicalPlan,
+    feature: &FeatureTable,
+    rows: &DeltaRows,
+    question: &mut String,
+) -> Result<bool> {
+    let mut pure = true;
+    plan.apply(|node| {
+        let exprs = node.expressions();
+        pure &= exprs.iter().all(is_pure);
+        let _ = writeln!(question, "{} {:?} {exprs:?}", node.display(), node.schema().as_arrow());
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    })?;
+    let ids = &feature.definition().spec.id_columns;
+    let (view, versions) = (feature.view(), feature.version_keys());
+    let _ = writeln!(question, "{} {view:?} {ids:?} {versions:?}", rows.address());
+    Ok(pure)
+}
+
+/// Whether an expression says the same of the same row at any time and in any session.
+fn is_pure(expr: &Expr) -> bool {
+    let is_known = |node: &Expr| match node {
+        Expr::Alias(_)
+        | Expr::Column(_)
+        | Expr::Literal(..)
+        | Expr::BinaryExpr(_)
+        | Expr::Like(_)
+        | Expr::Not(_)
+        | Expr::IsNotNull(_)
+        | Expr::IsNull(_)
+        | Expr::IsTrue(_)
+        | Expr::IsFalse(_)
+        | Expr::IsUnknown(_)
+        | Expr::IsNotTrue(_)
+        | Expr::IsNotFalse(_)
+        | Expr::IsNotUnknown(_)
+        | Expr::Negative(_)
+        | Expr::Between(_)
+        | Expr::Case(_)
+        | Expr::Cast(_)
+        | Expr::TryCast(_)
+        | Expr::InList(_) => true,
+        // Their meaning is not the session's.
+        Expr::ScalarFunction(function) => {
+            [coalesce(), get_field(), named_struct()].iter().any(|known| **known == *function.func)
+        }
+        _ => false,
+    };
+    !expr.exists(|node| Ok(!is_known(node))).unwrap_or(true)
+}

@@ -1,0 +1,148 @@
+//! An increment that goes on from an earlier one gives the answer of one that compares everything: after any writes,
+//! deletes and compactions, with the graph changed to and fro, after crashes, and over a store that was set back.
+
+use std::fs;
+use std::path::Path;
+
+use datafusion_metaxy::config::IncrementalResolve::{Always, Never};
+
+use super::case::{Case, Place, Question};
+use super::product::Sessions;
+use super::value::table;
+use super::world::World;
+
+/// How often each way was taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ways {
+    pub everything: usize,
+    pub changes: usize,
+    /// Answers that were not empty, by the changes alone.
+    pub found: usize,
+}
+
+impl Ways {
+    pub fn add(&mut self, other: Self) {
+        self.everything += other.everything;
+        self.changes += other.changes;
+        self.found += other.found;
+    }
+}
+
+/// Numbers that look random, the same ones for a seed.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % most
+    }
+}
+
+pub async fn follow(case: &Case, sessions: &Sessions, seed: u64) -> Result<Ways, String> {
+    let case = &Case { place: Place::Delta, ..case.clone() };
+    let (records, backup) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut chance = Chance(seed);
+    let mut world = World::new(case, sessions);
+    let mut ways = Ways::default();
+    let middle = case.steps.len() / 2;
+    for (n, step) in case.steps.iter().enumerate() {
+        world.apply(step).await.map_err(|error| format!("step {n} was refused: {error}"))?;
+        match chance.below(8) {
+            0 => stray_files(world.product.folder()),
+            1 => damage(records.path()),
+            _ => {}
+        }
+        compare(&world, records.path(), &mut chance, &mut ways)
+            .await
+            .map_err(|e| format!("after step {n}: {e}"))?;
+        if n == middle {
+            copy(world.product.folder(), backup.path());
+        }
+    }
+    if !case.steps.is_empty() {
+        fs::remove_dir_all(world.product.folder()).unwrap();
+        copy(backup.path(), world.product.folder());
+        // Other commits than those of before get the same numbers now.
+        for step in case.steps.iter().rev() {
+            let _ = world.apply(step).await;
+            let compared = compare(&world, records.path(), &mut chance, &mut ways).await;
+            compared.map_err(|e| format!("after the store was set back: {e}"))?;
+        }
+    }
+    Ok(ways)
+}
+
+/// Asks the case's question and the plain one, with the features as they are or one of them changed.
+async fn compare(
+    world: &World<'_>,
+    records: &Path,
+    chance: &mut Chance,
+    ways: &mut Ways,
+) -> Result<(), String> {
+    let case = world.case;
+    let own = Question { samples: None, ..case.question.clone() };
+    let question = if chance.below(3) == 0 { own } else { Question::default() };
+    let changed = match chance.below(6) {
+        0 => Some(case.target()),
+        1 => Some(0),
+        _ => None,
+    };
+    let product = &world.product;
+    let followed = product.following(&question, changed, records, Always).await;
+    let whole = product.following(&question, changed, records, Never).await;
+    match (followed, whole) {
+        (Ok((followed, plan)), Ok((whole, _))) if followed == whole => {
+            if plan.contains("compared=changes") {
+                ways.changes += 1;
+                ways.found += usize::from(!whole.rows.is_empty());
+            } else if plan.contains("compared=everything") {
+                ways.everything += 1;
+            }
+            Ok(())
+        }
+        (Ok((followed, plan)), Ok((whole, _))) => Err(format!(
+            "the changes give\n{}everything gives\n{}{plan}\n{changed:?} {}",
+            table(&followed.rows),
+            table(&whole.rows),
+            world.tables_text()
+        )),
+        (Err(_), Err(_)) => Ok(()),
+        (Ok(_), Err(error)) => Err(format!("only a comparison of everything is refused: {error}")),
+        (Err(error), Ok(_)) => Err(format!("only the changes are refused: {error}")),
+    }
+}
+
+/// What a writer leaves that dies before it commits.
+fn stray_files(store: &Path) {
+    let mut folders = vec![store.to_owned()];
+    while let Some(folder) = folders.pop() {
+        if folder.join("_delta_log").is_dir() {
+            fs::write(folder.join("part-00000-stray.parquet"), "half a fi").unwrap();
+            fs::write(folder.join("_delta_log/_commit_stray.json.tmp"), "{\"add\":{").unwrap();
+            continue;
+        }
+        let below = fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+        folders.extend(below.filter(|path| path.is_dir()));
+    }
+}
+
+/// What is left of records when the machine stops while one is written.
+fn damage(records: &Path) {
+    for entry in fs::read_dir(records).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let content = fs::read(&path).unwrap();
+        fs::write(&path, &content[..content.len() / 2]).unwrap();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy(&path, &target),
+            false => drop(fs::copy(&path, &target).unwrap()),
+        }
+    }
+}
