@@ -23,13 +23,14 @@ class Run:
     memory: float  # MB resident at its peak
 
 
-def run(command: list[str], directory: Path, given: str = "") -> Run:
-    """Runs a process that must succeed; `given` is its standard input."""
+def run(command: list[str], directory: Path, given: str = "", cache: Path | None = None) -> Run:
+    """Runs a process that must succeed; `given` is its standard input, `cache` its cache folder if not the user's."""
+    variables = os.environ | ({"XDG_CACHE_HOME": str(cache)} if cache else {})
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as source:
         source.write(given)
         source.seek(0)
         start = time.perf_counter()
-        process = subprocess.Popen(command, cwd=directory, stdin=source, stdout=output)
+        process = subprocess.Popen(command, cwd=directory, stdin=source, stdout=output, env=variables)
         # Not process.wait(): only this call tells how much memory this one child used at its peak.
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start

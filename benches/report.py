@@ -3,6 +3,7 @@
 from itertools import groupby
 
 NAMES = {
+    "changes": "changes",
     "memory": "metaxy-cli, memory",
     "native": "metaxy-cli, native",
     "python": "Python",

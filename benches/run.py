@@ -11,6 +11,7 @@ is measured. Exit code 1: a side failed, or sides gave different answers.
 import argparse
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -25,10 +26,12 @@ from processes import HERE, Failed, Run, binary, environment, run
 from report import table
 from workloads import CHILD, Workload, workloads
 
-SIDES = ("memory", "native", "python", "python-lazy", "duckdb", "naive", "floor")
+SIDES = ("changes", "memory", "native", "python", "python-lazy", "duckdb", "naive", "floor")
 # DuckDB has these hashes without an extension.
 DUCKDB_HASHES = ("md5", "sha256")
 HASHES = ("xxhash64", "md5", "sha256")
+# Asked again and again, only what has changed would be compared: nothing.
+EVERYTHING = "SET metaxy.incremental_resolve = false"
 
 
 @dataclass
@@ -52,8 +55,20 @@ class Peers:
 def asks(side: str, peers: Peers, directory: Path, workload: Workload, store) -> Callable[[str], Run] | None:
     """How this side is asked a question, or None if it can't be."""
 
-    def by_cli(sql: Callable[[str], str]) -> Callable[[str], Run]:
-        return lambda question: run([*peers.cli, "-q", "--format", "nd-json", "-c", sql(question)], directory)
+    def by_cli(sql: Callable[[str], str], first: str = EVERYTHING) -> Callable[[str], Run]:
+        command = [*peers.cli, "-q", "--format", "nd-json", "-c", first, "-c"]
+        return lambda question: run([*command, sql(question)], directory, cache=directory / "cache")
+
+    def by_changes(sql: Callable[[str], str]) -> Callable[[str], Run]:
+        ask = by_cli(sql, "SET metaxy.incremental_resolve = true")
+
+        def asked(question: str) -> Run:
+            # What is known is what was found before the last steps, each time.
+            shutil.rmtree(directory / "cache", ignore_errors=True)
+            shutil.copytree(directory / stores.NOTES, directory / "cache")
+            return ask(question)
+
+        return asked
 
     def by_python(question: str) -> Run:
         request = {"directory": str(directory), "feature": CHILD, "lazy": side == "python-lazy", "question": question}
@@ -65,6 +80,9 @@ def asks(side: str, peers: Peers, directory: Path, workload: Workload, store) ->
         return run([peers.duckdb, str(HERE / "peer_duckdb.py")], directory, query)
 
     match side:
+        case "changes":
+            increment = questions.increment(workload, "memory")
+            return by_changes(lambda q: questions.asked_of(increment, q, workload)) if workload.compared else None
         case "memory" | "native":
             # What was asked for in memory and does not fit under a limit is an error; `auto` streams it then.
             engine = "auto" if side == "memory" and peers.limited else side
@@ -84,7 +102,7 @@ def answered(side: str, text: str) -> tuple[dict | None, float | None]:
     if side == "floor":
         return None, None
     lines = [json.loads(line) for line in text.splitlines() if line.strip()]
-    if side in ("memory", "native", "naive"):
+    if side in ("changes", "memory", "native", "naive"):
         return {line.pop("class"): line for line in lines}, None
     return lines[-1]["answer"], lines[-1]["seconds"]
 

@@ -6,9 +6,13 @@ import shutil
 from pathlib import Path
 from urllib.parse import unquote
 
+import questions
 from handwritten import Store
 from processes import run
 from workloads import CHILD, CONFIG, Workload
+
+
+NOTES = "notes"  # the cache folder with what a comparison before the last steps has found
 
 
 def make(
@@ -30,6 +34,9 @@ def make(
         (directory / "metaxy.toml").write_text(CONFIG.format(hash=hash_algorithm))
         (directory / "features.toml").write_text(workload.features())
     print(f"making a store: {rows:,} samples, {hash_algorithm}, {workload.name} ({workload.says})", flush=True)
+    if workload.compared:
+        question = questions.asked_of(questions.increment(workload, "memory"), "rows", workload)
+        run([cli, "-q", "-c", question], directory, cache=directory / NOTES)
     # Python takes the features from the store.
     for step in (*workload.steps, "CALL push()"):
         run([cli, "-q", "-c", step.format(rows=rows // workload.per_parent)], directory)

@@ -57,6 +57,7 @@ class Workload:
     lineage: str = "1:1"
     per_parent: int = 1  # samples of the largest table for each number
     stored: bool = True  # whether the child was ever written
+    compared: bool = False  # whether there was a comparison before the steps, to go on from
     fields: tuple[str, ...] = field(default=("audio", "frames"))
 
     def features(self) -> str:
@@ -117,6 +118,9 @@ def workloads(random_ids: bool) -> dict[str, Workload]:
     def change(of: Parent, version: str) -> str:
         return of.write("{rows}", version, "value % 100 = 1")
 
+    # A thousand that lie together, as those of one upload do, or everywhere.
+    together = parent.write("{rows}", "x", "value > {rows} / 2 AND value <= {rows} / 2 + 1000")
+    scattered = parent.write("{rows}", "x", "value % ({rows} / 1000) = 1")
     churn = (change(parent, "x"), parent.delete("size % 1000 = 500"))
     rewritten = [step for i in range(5) for step in (parent.write("{rows}", f"r{i}"), compute)]
 
@@ -141,6 +145,8 @@ def workloads(random_ids: bool) -> dict[str, Workload]:
         Workload("initial", "all samples are new", steps=(parent.write("{rows}"),), stored=False, **one),
         Workload("steady", "nothing has changed", steps=(compute,), after="initial", **one),
         Workload("churn", "1 % changed, 0.1 % deleted", steps=churn, after="steady", **one),
+        Workload("together", "1,000 neighbours changed", steps=(together,), after="steady", compared=True, **one),
+        Workload("scattered", "1,000 changed, far apart", steps=(scattered,), after="steady", compared=True, **one),
         Workload("history", "every sample rewritten 5 times, then churn", steps=(*rewritten, *churn), after="steady", **one),
         Workload(
             "wide",

@@ -21,6 +21,7 @@ Example:
   ext.datafusion.allow_cross_project_writes,false,default
   ext.datafusion.engine,auto,default
   ext.datafusion.features,\"[\"\"features*.toml\"\"]\",…/metaxy.toml:18
+  ext.datafusion.incremental_resolve,auto,default
   ext.datafusion.materialization_id,,default
   ext.datafusion.prefer_native,,default
   ext.datafusion.strict_versions,true,default
