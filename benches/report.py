@@ -3,7 +3,7 @@
 from itertools import groupby
 
 NAMES = {
-    "changes": "changes",
+    "changes": "metaxy-cli, changes",
     "memory": "metaxy-cli, memory",
     "native": "metaxy-cli, native",
     "python": "Python",

@@ -35,11 +35,11 @@ impl Followed {
         if choice == IncrementalResolve::Never {
             return Ok(None);
         }
-        let Some(pinned) = Pinned::try_new(increment, &planner.time_zone()).await? else { return Ok(None) };
         let gain = choice == IncrementalResolve::Auto;
-        if gain && pinned.rows().is_none_or(|rows| rows < LARGE) {
+        let least = if gain { LARGE } else { 0 };
+        let Some(pinned) = Pinned::try_new(increment, &planner.time_zone(), least).await? else {
             return Ok(None);
-        }
+        };
         let description = &pinned.increment.description;
         let field = |key: &String| {
             let schema = pinned.increment.inputs[0].schema();

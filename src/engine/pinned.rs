@@ -48,8 +48,8 @@ pub(super) enum Since {
 }
 
 impl Pinned {
-    /// Holds the tables, if the increment is of that kind.
-    pub(super) async fn try_new(increment: &Increment, session: &str) -> Result<Option<Self>> {
+    /// Holds the tables, if the increment is of that kind and they have at least so many rows, as far as their logs say.
+    pub(super) async fn try_new(increment: &Increment, session: &str, least: u64) -> Result<Option<Self>> {
         let description = &increment.description;
         let Some(sides) = description.current.as_ref().map(|_| description.expected.len() + 1) else {
             return Ok(None);
@@ -58,9 +58,8 @@ impl Pinned {
             return Ok(None);
         }
         let mut question = format!("{FORM} {} {session}\n{description:?}\n", env!("CARGO_PKG_VERSION"));
-        let mut pinned = increment.clone();
-        let mut tables = Vec::new();
-        for input in pinned.inputs.iter_mut().take(sides) {
+        let mut opened = Vec::new();
+        for input in increment.inputs.iter().take(sides) {
             let Some(scan) = only_scan(input) else { return Ok(None) };
             let provider = source_as_provider(&scan.source)?;
             let Some(feature) = provider.downcast_ref::<FeatureTable>() else { return Ok(None) };
@@ -74,18 +73,21 @@ impl Pinned {
             if !describe(input, feature, rows, &mut question)? {
                 return Ok(None);
             }
+            opened.push((feature.clone(), rows.clone(), keys));
+        }
+        if least > 0 && all_rows(opened.iter().map(|(_, rows, _)| rows)).is_none_or(|rows| rows < least) {
+            return Ok(None);
+        }
+        let mut pinned = increment.clone();
+        let mut tables = Vec::new();
+        for (input, (feature, rows, keys)) in pinned.inputs.iter_mut().zip(opened) {
             let rows = rows.now().await?;
             let Some(moment) = rows.moment().await else { return Ok(None) };
-            let held = Arc::new(feature.clone().with_rows(Arc::new(rows.clone())));
+            let held = Arc::new(feature.with_rows(Arc::new(rows.clone())));
             *input = over(input, &(held as Arc<dyn TableProvider>))?;
             tables.push(Table { rows, moment, keys });
         }
         Ok(Some(Self { increment: pinned, question, tables }))
-    }
-
-    /// How many rows the tables have, as far as their logs say.
-    pub(super) fn rows(&self) -> Option<u64> {
-        self.tables.iter().map(|table| table.rows.rows_in(None)).sum()
     }
 
     /// What an answer with these keys says of the tables.
@@ -131,11 +133,18 @@ impl Pinned {
                     .build()?,
             );
         }
-        if gain && self.rows().is_none_or(|all| written > all / ONE_IN) {
+        if gain
+            && all_rows(self.tables.iter().map(|table| &table.rows)).is_none_or(|all| written > all / ONE_IN)
+        {
             return everything("much has changed");
         }
         Ok(Since::Changes { rows: plans, files: count })
     }
+}
+
+/// How many rows tables have, as far as their logs say.
+fn all_rows<'a>(tables: impl Iterator<Item = &'a DeltaRows>) -> Option<u64> {
+    tables.map(|rows| rows.rows_in(None)).sum()
 }
 
 /// The scan below projections and filters.

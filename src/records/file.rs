@@ -1,5 +1,6 @@
 //! Records as files: an Arrow file of the keys, its metadata the question and the moments, behind a checksum.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -32,8 +33,9 @@ pub(super) fn read(folder: &Path, question: &str) -> Option<Record> {
     }
     let moments = serde_json::from_str(schema.metadata().get(MOMENTS)?).ok()?;
     let batches = reader.collect::<Result<Vec<_>, _>>().ok()?;
-    let plain = schema.as_ref().clone().with_metadata(Default::default());
-    let keys = concat_batches(&schema, &batches).ok()?.with_schema(plain.into()).ok()?;
+    let columns = concat_batches(&schema, &batches).ok()?.columns().to_vec();
+    let plain = schema.as_ref().clone().with_metadata(HashMap::new());
+    let keys = RecordBatch::try_new(plain.into(), columns).ok()?;
     Some(Record { question: question.to_owned(), moments, keys })
 }
 
