@@ -26,9 +26,10 @@ Example:
   ~ changed
 
 A version is one of `metaxy-cli history`, or the beginning of one; `latest` is the one that was pushed last, and
-`current` is what the feature files say. Samples to recompute are the live ones that have no row at the new version yet;
-those whose parents are gone are called orphaned. Where a definition was edited and keeps its version, as with another
-filter of a parent, they are those that become stale, and what becomes new and orphaned is counted, too.
+`current` is what a push would record: what feature files and --prepare define, and what was pushed before of a project
+that no file defines. Samples to recompute are the live ones that have no row at the new version yet; those whose
+parents are gone are called orphaned. Where a definition was edited and keeps its version, as with another filter of a
+parent, they are those that become stale, and what becomes new and orphaned is counted, too.
 Exit code: 0, with --exit-code 1 if anything has changed.";
 
 /// How many features are counted at the same time.
