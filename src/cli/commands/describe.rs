@@ -13,7 +13,7 @@ use crate::cli::rows::{Format, Rows};
 use crate::cli::select::Selection;
 use crate::cli::sql_text::name;
 use crate::error::{MetaxyError, Result};
-use crate::model::{FeatureDefinition, FeatureDep, FeatureGraph, Lineage};
+use crate::model::{FeatureDefinition, FeatureDep, FeatureGraph, Lineage, Origin};
 use crate::store::Store;
 
 const EXAMPLE: &str = "\
@@ -135,6 +135,7 @@ async fn describe(
     let own = crate::model::FeatureKey::clone(feature.key());
     let children: Vec<String> = graph
         .iter()
+        .filter(|child| !matches!(child.origin, Origin::Removed(_)))
         .filter(|child| child.spec.deps.iter().any(|dep| dep.feature == own))
         .map(|child| child.key().to_string())
         .collect();
