@@ -105,6 +105,22 @@ fn definitions_are_printed_as_a_script() {
 }
 
 #[test]
+fn descriptions_of_no_features_have_a_header() {
+    let described =
+        |folder: &Path, format: &str| run(folder, &["describe", "--all-features", "--format", format]).ok();
+    let folder = photos();
+    let some = described(folder.path(), "csv");
+    let header = "feature,table_name,project,version,definition_version,defined_in,is_external,description,id_columns,\
+                  fields,parents,children,columns,metadata";
+    assert_eq!(some.lines().next(), Some(header));
+    let json: Value = serde_json::from_str(&described(folder.path(), "json")).unwrap();
+    assert_eq!(json[0].as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>().join(","), header);
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(described(empty.path(), "csv"), format!("{header}\n"));
+    assert_eq!(described(empty.path(), "json"), "[]\n");
+}
+
+#[test]
 fn versions_that_come_back_are_the_latest() {
     let folder = photos();
     let features = fs::read_to_string(folder.path().join("features.toml")).unwrap();
