@@ -61,7 +61,8 @@ pub struct SampleCounts {
 }
 
 impl FeatureStatus {
-    /// Whether there is nothing to do: the feature has data, and no sample is known to be new, stale or orphaned.
+    /// Whether there is nothing to do: the feature has data, and no sample is known to be new, stale or orphaned. For
+    /// pending samples there will be, but not yet.
     pub fn is_in_sync(&self) -> bool {
         let settled = |counts: SampleCounts| counts.new + counts.stale + counts.orphaned == 0;
         self.exists && self.missing_parent.is_none() && self.samples.is_none_or(settled)

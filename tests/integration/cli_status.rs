@@ -176,6 +176,54 @@ fn in_sync_is_an_exit_code() {
     assert_eq!(check(&["photo/face"]), Some(1));
 }
 
+/// The version of the code that makes the pictures of videos; texts are of their sounds only.
+fn videos(picture: u8) -> String {
+    format!(
+        r#"
+[[feature]]
+key = "video"
+id_columns = ["video_id"]
+fields = ["sound", {{ key = "picture", code_version = "{picture}" }}]
+
+[[feature]]
+key = "video/text"
+id_columns = ["video_id"]
+deps = ["video"]
+fields = [{{ key = "words", deps = [{{ feature = "video", fields = ["sound"] }}] }}]
+"#
+    )
+}
+
+#[test]
+fn what_waits_for_a_parent_is_pending() {
+    let project = Project::new(&videos(1));
+    let sql = |sql: &str| project.cli().sql(&[sql]).run().ok();
+    let insert = |ids: &str| {
+        sql(&format!(
+            "INSERT INTO video SELECT column1 AS video_id, named_struct('sound', 's', 'picture', 'p') \
+             AS metaxy_provenance_by_field FROM (VALUES {ids})"
+        ))
+    };
+    let of = || {
+        let ran = status(project.path(), &["video/text", "--assert-in-sync"]);
+        let row = lines(&ran)["video/text"].clone();
+        (ran.code, ["status", "pending", "up_to_date"].map(|name| row[name].clone()))
+    };
+    insert("('a'), ('b')");
+    sql("INSERT INTO video__text SELECT * FROM resolve_update('video/text')");
+    assert_eq!(of(), (Some(0), [json!("up_to_date"), json!(0), json!(2)]));
+    // There is nothing to compute for them now.
+    project.write("features.toml", &videos(2));
+    assert_eq!(of(), (Some(0), [json!("pending"), json!(2), json!(0)]));
+    insert("('a')");
+    assert_eq!(of(), (Some(0), [json!("pending"), json!(1), json!(1)]));
+    insert("('c')");
+    assert_eq!(of(), (Some(1), [json!("needs_update"), json!(1), json!(1)]));
+    insert("('b')");
+    sql("INSERT INTO video__text SELECT * FROM resolve_update('video/text')");
+    assert_eq!(of(), (Some(0), [json!("up_to_date"), json!(0), json!(3)]));
+}
+
 #[test]
 fn without_any_data_nothing_is_in_sync_and_nothing_fails() {
     let folder = photos();
