@@ -388,6 +388,29 @@ fn before_the_first_push_everything_is_added() {
 }
 
 #[test]
+fn rows_that_were_written_before_the_first_push_are_counted() {
+    let features = |code: &str| PHOTOS.replace("FILTERS", "").replace("CODE", code);
+    let project = Project::new(&features("1"));
+    let sql = |sql: &str| project.cli().sql(&[sql]).run().ok();
+    sql("INSERT INTO photo SELECT CAST(value AS VARCHAR) AS path,
+         named_struct('default', 'v1') AS metaxy_provenance_by_field FROM generate_series(1, 5)");
+    sql("INSERT INTO face SELECT * FROM resolve_update('face')");
+    sql("DELETE FROM photo WHERE path = '1'");
+    let diff = || run(&project, &["diff", "-q", "--format", "csv"]);
+    // All of it is of the version that would be recorded.
+    let csv = diff();
+    assert!(csv.contains("photo,test,added,,") && csv.matches(",,,,\n").count() == 2, "{csv}");
+    project.write("features.toml", &features("2"));
+    let csv = diff();
+    let face =
+        csv.lines().find(|line| line.starts_with("face,test,added,,")).unwrap_or_else(|| panic!("{csv}"));
+    assert!(face.ends_with(",4,,1,"), "{csv}");
+    let text = run(&project, &["diff", "-q"]);
+    assert!(text.contains("  4 samples to recompute, 1 orphaned  "), "{text}");
+    assert!(text.contains("2 features, 2 added, 4 samples to recompute\n"), "{text}");
+}
+
+#[test]
 fn python_spellings() {
     let project = project();
     assert_eq!(run(&project, &["graph", "render"]), run(&project, &["graph"]));

@@ -14,7 +14,7 @@ use crate::cli::rows::Rows;
 use crate::error::{MetaxyError, Result};
 use crate::model::{FeatureDep, FeatureGraph};
 use crate::picture::{Change, Picture};
-use crate::store::{FeatureVersions, ReadOptions, Store};
+use crate::store::{Behind, FeatureVersions, ReadOptions, Store};
 
 const EXAMPLE: &str = "\
 Example:
@@ -192,6 +192,8 @@ enum Counted {
     Removed,
     /// What has no row at its new version yet.
     Behind,
+    /// The same, of a feature that was not recorded before; rows of it may be stored all the same.
+    Added,
     /// What another definition of the same version makes of the samples.
     Edited,
 }
@@ -201,6 +203,7 @@ async fn count(context: &SessionContext, before: &Side, after: &Side, picture: &
     let concerned = picture.features.iter().enumerate().filter_map(|(place, feature)| {
         let counted = match feature.change {
             Change::Removed => Counted::Removed,
+            Change::Added => Counted::Added,
             Change::Edited if before.sources(&feature.key) != after.sources(&feature.key) => Counted::Edited,
             // Only a feature that has changed had another version before.
             _ if feature.previous_version.is_some() => Counted::Behind,
@@ -216,9 +219,17 @@ async fn count(context: &SessionContext, before: &Side, after: &Side, picture: &
                     let stored = stored(context, &before.store, &key, version).await?;
                     Counts { samples: Some(stored), ..Counts::default() }
                 }
-                Counted::Behind => {
+                Counted::Behind | Counted::Added => {
                     let behind = after.store.samples_behind(context, &key, &version).await?;
-                    Counts { samples: Some(behind.samples), orphaned: Some(behind.orphaned), new: None }
+                    match counted {
+                        // Nothing is stored, or all of it is of this version.
+                        Counted::Added if behind == Behind::default() => Counts::default(),
+                        _ => Counts {
+                            samples: Some(behind.samples),
+                            orphaned: Some(behind.orphaned),
+                            new: None,
+                        },
+                    }
                 }
                 Counted::Edited => match after.store.reclassified(&before.store, context, &key).await? {
                     Some(found) => Counts {
