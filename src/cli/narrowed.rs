@@ -16,7 +16,7 @@ use crate::update::IncrementOptions;
 /// Conditions of `resolve_update`, as they stand on the command line.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Narrowed {
-    /// Only samples whose stored row meets this condition, or that have none (repeatable)
+    /// Only samples whose stored row meets this condition, or that have none; others are not counted (repeatable)
     #[arg(long = "filter", value_name = "SQL", allow_hyphen_values = true)]
     target: Vec<String>,
 

@@ -1,32 +1,40 @@
 //! A picture of what has changed between two graphs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::of_graph::{code_version, feature, field, link, undefined};
 use super::{Change, Feature, Field, Picture};
-use crate::model::{FeatureDefinition, FeatureDep, FeatureGraph, FeatureKey, FieldSpec, Lineage};
+use crate::model::{FeatureDefinition, FeatureDep, FeatureGraph, FeatureKey, FieldSpec, Lineage, Origin};
 
 impl Picture {
     /// A picture of both graphs: the later one, with what was removed from the earlier one.
     ///
     /// A feature counts as changed in itself when its fields, their code versions, or what they depend on read
-    /// differently, and as changed by inheritance when only a parent's version makes its own another one.
+    /// differently, and as changed by inheritance when only a parent's version makes its own another one. What is in
+    /// a graph as removed from its project counts as gone, and is drawn only where something depends on it.
     pub fn of_change(before: &FeatureGraph, after: &FeatureGraph) -> Self {
         let mut picture = Picture { title: "Changes".to_owned(), compares: true, ..Picture::default() };
         let mut places: HashMap<FeatureKey, usize> = HashMap::new();
         for key in order(before, after) {
-            let seen = match (before.get(&key), after.get(&key)) {
+            let seen = match (present(before, after, &key), present(after, before, &key)) {
                 (Some(old), Some(new)) => compared(before, old, after, new),
                 (None, Some(new)) => whole(feature(after, new), Change::Added),
                 (Some(old), None) => whole(feature(before, old), Change::Removed),
-                (None, None) => undefined(&key),
+                (None, None) => match (before.get(&key), after.get(&key)) {
+                    (_, Some(left)) => feature(after, left),
+                    (Some(left), None) => feature(before, left),
+                    (None, None) => undefined(&key),
+                },
             };
             places.insert(key, picture.features.len());
             picture.features.push(seen);
         }
         for (key, child) in order(before, after).iter().filter_map(|key| Some((key, *places.get(key)?))) {
-            let deps = |graph: &FeatureGraph| graph.get(key).map(|found| found.spec.deps.clone());
-            let (old, new) = (deps(before).unwrap_or_default(), deps(after).unwrap_or_default());
+            let deps = |graph: &FeatureGraph, other: &FeatureGraph| {
+                present(graph, other, key).map(|found| found.spec.deps.clone()).unwrap_or_default()
+            };
+            let (old, new) = (deps(before, after), deps(after, before));
             let find =
                 |deps: &[FeatureDep], key: &FeatureKey| deps.iter().find(|dep| dep.feature == *key).cloned();
             let removed = old.iter().filter(|dep| find(&new, &dep.feature).is_none());
@@ -52,12 +60,40 @@ impl Picture {
     }
 }
 
+fn is_removed(definition: &FeatureDefinition) -> bool {
+    matches!(definition.origin, Origin::Removed(_))
+}
+
+/// A feature of a graph, unless it was removed from its project; what is removed in both graphs has not changed.
+fn present<'a>(
+    graph: &'a FeatureGraph,
+    other: &FeatureGraph,
+    key: &FeatureKey,
+) -> Option<&'a Arc<FeatureDefinition>> {
+    let is_left = || other.get(key).is_some_and(|definition| is_removed(definition));
+    graph.get(key).filter(|definition| !is_removed(definition) || is_left())
+}
+
+/// The features of a graph, of removed ones those that others still depend on.
+fn needed(graph: &FeatureGraph) -> HashSet<&FeatureKey> {
+    let mut needed = HashSet::new();
+    // Children come first this way round.
+    for definition in graph.iter().rev() {
+        if !is_removed(definition) || needed.contains(definition.key()) {
+            needed.insert(definition.key());
+            needed.extend(definition.spec.deps.iter().map(|dep| &dep.feature));
+        }
+    }
+    needed
+}
+
 /// All keys of both graphs, parents before children where the graphs agree on that; first those of the later one.
 fn order(before: &FeatureGraph, after: &FeatureGraph) -> Vec<FeatureKey> {
     let mut above: BTreeMap<&FeatureKey, BTreeSet<&FeatureKey>> = BTreeMap::new();
     // A circle over both graphs is possible (a parent that becomes the child), so the later graph has its way.
     for graph in [after, before] {
-        for definition in graph.iter() {
+        let needed = needed(graph);
+        for definition in graph.iter().filter(|definition| needed.contains(definition.key())) {
             let known = above.contains_key(definition.key());
             let parents = above.entry(definition.key()).or_default();
             if !known {

@@ -258,10 +258,7 @@ impl Picture {
                 parts.push(format!("{} {}", number(features as u64), change.words()));
             }
         }
-        let again = self
-            .features
-            .iter()
-            .filter(|feature| feature.change.is_new_version() || feature.change == Change::Edited);
+        let again = self.features.iter().filter(|feature| feature.change != Change::Removed);
         let samples: u64 = again.filter_map(|feature| feature.samples).sum();
         if samples > 0 {
             parts.push(format!("{} to recompute", count(samples, "sample")));

@@ -54,14 +54,16 @@ pub struct SampleCounts {
     pub orphaned: u64,
     /// Samples that wait for a parent to be recomputed.
     pub pending: u64,
-    /// Samples that need nothing.
+    /// Samples that need nothing; with filters, those of them that meet these.
     pub up_to_date: u64,
-    /// The share of distinct input units that are not new, from 0 to 1; `None` when there is no input.
+    /// The share of distinct input units that are not new, from 0 to 1, with filters of the new ones and of those that
+    /// meet them; `None` when there are none.
     pub progress: Option<f64>,
 }
 
 impl FeatureStatus {
-    /// Whether there is nothing to do: the feature has data, and no sample is known to be new, stale or orphaned.
+    /// Whether there is nothing to do: the feature has data, and no sample is known to be new, stale or orphaned. For
+    /// pending samples there will be, but not yet.
     pub fn is_in_sync(&self) -> bool {
         let settled = |counts: SampleCounts| counts.new + counts.stale + counts.orphaned == 0;
         self.exists && self.missing_parent.is_none() && self.samples.is_none_or(settled)
@@ -71,8 +73,8 @@ impl FeatureStatus {
 impl Store {
     /// The status of a feature. That something has no data yet is part of the answer, not an error.
     ///
-    /// `options` are those of the increment: a root needs its samples there to be compared with anything. With target
-    /// filters, samples that don't meet them count as up to date.
+    /// `options` are those of the increment: a root needs its samples there to be compared with anything. Samples that
+    /// don't meet filters are counted nowhere.
     ///
     /// # Errors
     /// An unknown feature or one whose definition can't be used, a table that can't be read, and all that
@@ -155,19 +157,29 @@ impl Store {
         options: &IncrementOptions,
     ) -> Result<SampleCounts> {
         let options = self.with_session(context, options);
-        let all = IncrementOptions { skip_comparison: true, include_pending: false, ..options.clone() };
+        let is_filtered = !options.target_filters.is_empty()
+            || !options.global_filters.is_empty()
+            || options.filters.contains_key(inputs.plan.feature.key());
+        let all = IncrementOptions { include_pending: false, ..options.clone() };
+        let all = match is_filtered {
+            // Whether a stored row meets the filters, only the comparison knows: here every row that does is stale.
+            true => IncrementOptions { skip_comparison: false, stale_when: vec![lit(true)], ..all },
+            false => IncrementOptions { skip_comparison: true, ..all },
+        };
         let changed = IncrementOptions { skip_comparison: false, include_pending: true, ..options };
-        let expected = self.counted(context, inputs, &all).await?.of("new");
+        let all = self.counted(context, inputs, &all).await?;
+        let (fresh, stored) = (all.of("new"), all.of("stale"));
+        let (samples, units) = (fresh.samples + stored.samples, fresh.units + stored.units);
         let changed = self.counted(context, inputs, &changed).await?;
         let (new, stale) = (changed.of("new"), changed.of("stale"));
-        let progress = (expected.units > 0).then(|| 1.0 - new.units as f64 / expected.units as f64);
+        let progress = (units > 0).then(|| 1.0 - new.units as f64 / units as f64);
         Ok(SampleCounts {
             new: new.samples,
             stale: stale.samples,
             // These are stored rows, each of a sample of its own.
             orphaned: changed.of("orphaned").rows,
             pending: changed.of("pending").rows,
-            up_to_date: expected.samples.saturating_sub(new.samples + stale.samples),
+            up_to_date: samples.saturating_sub(new.samples + stale.samples),
             progress,
         })
     }

@@ -307,6 +307,45 @@ fn removed_features_leave_samples() {
 }
 
 #[test]
+fn features_that_a_push_has_removed_are_not_drawn() {
+    let project = Project::new(&features(1, CAPTION));
+    run(&project, &["push", "-q"]);
+    let keys = |args: &[&str]| {
+        let rows: Value =
+            serde_json::from_str(&run(&project, &[&["graph", "--format", "json"], args].concat())).unwrap();
+        let keys = rows.as_array().unwrap().iter().map(|row| row["feature"].as_str().unwrap().to_owned());
+        keys.collect::<Vec<_>>().join(" ")
+    };
+    let children = |feature: &str| {
+        let rows: Value =
+            serde_json::from_str(&run(&project, &["describe", feature, "--format", "json"])).unwrap();
+        rows[0]["children"].to_string()
+    };
+    assert_eq!(keys(&[]), "video video/face video/caption video/speech");
+    assert_eq!(children("video/face"), r#"["video/caption"]"#);
+    project.write("features.toml", &features(1, ""));
+    run(&project, &["push", "-q"]);
+    for args in [&["--status"][..], &[], &["--all-projects"], &["--feature", "video"]] {
+        assert_eq!(keys(args), "video video/face video/speech", "{args:?}");
+    }
+    for format in ["text", "mermaid", "dot", "svg", "html", "table", "csv"] {
+        let drawn = run(&project, &["graph", "--format", format]);
+        assert!(!drawn.contains("video/caption"), "{format}: {drawn}");
+    }
+    assert_eq!(children("video/face"), "[]");
+    // Who asks for it by name sees it, as its rows can still be read.
+    assert_eq!(keys(&["--feature", "video/caption", "--up", "1"]), "video/face video/caption");
+
+    // What the others are computed from is drawn, too.
+    let all = features(1, "");
+    let (_, rest) = all.split_once("[[feature]]\nkey = \"video/face\"").unwrap();
+    project.write("features.toml", &format!("[[feature]]\nkey = \"video/face\"{rest}"));
+    run(&project, &["push", "-q"]);
+    assert_eq!(keys(&[]), "video video/face video/speech");
+    assert!(run(&project, &["graph"]).contains("3 features"));
+}
+
+#[test]
 fn versions_of_the_past() {
     let project = project();
     let first = run(&project, &["history", "--format", "csv"]);
@@ -346,6 +385,29 @@ fn before_the_first_push_everything_is_added() {
     assert_eq!(ran.code, Some(0));
     assert_eq!(ran.stderr, "Project test was never pushed to store dev.\n");
     assert!(ran.stdout.contains("3 features, 3 added\n"), "{}", ran.stdout);
+}
+
+#[test]
+fn rows_that_were_written_before_the_first_push_are_counted() {
+    let features = |code: &str| PHOTOS.replace("FILTERS", "").replace("CODE", code);
+    let project = Project::new(&features("1"));
+    let sql = |sql: &str| project.cli().sql(&[sql]).run().ok();
+    sql("INSERT INTO photo SELECT CAST(value AS VARCHAR) AS path,
+         named_struct('default', 'v1') AS metaxy_provenance_by_field FROM generate_series(1, 5)");
+    sql("INSERT INTO face SELECT * FROM resolve_update('face')");
+    sql("DELETE FROM photo WHERE path = '1'");
+    let diff = || run(&project, &["diff", "-q", "--format", "csv"]);
+    // All of it is of the version that would be recorded.
+    let csv = diff();
+    assert!(csv.contains("photo,test,added,,") && csv.matches(",,,,\n").count() == 2, "{csv}");
+    project.write("features.toml", &features("2"));
+    let csv = diff();
+    let face =
+        csv.lines().find(|line| line.starts_with("face,test,added,,")).unwrap_or_else(|| panic!("{csv}"));
+    assert!(face.ends_with(",4,,1,"), "{csv}");
+    let text = run(&project, &["diff", "-q"]);
+    assert!(text.contains("  4 samples to recompute, 1 orphaned  "), "{text}");
+    assert!(text.contains("2 features, 2 added, 4 samples to recompute\n"), "{text}");
 }
 
 #[test]

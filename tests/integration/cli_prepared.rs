@@ -38,6 +38,58 @@ fn features_that_are_defined_by_sql_count() {
 }
 
 #[test]
+fn a_diff_of_features_that_only_sql_defines_says_what_a_push_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let config =
+        "project = \"p\"\nstore = \"dev\"\n[stores.dev]\ntype = \"delta\"\nconfig.root_path = \"st\"\n";
+    write("metaxy.toml", config);
+    write("ab.sql", "CREATE FEATURE a (f) ID COLUMNS (id); CREATE FEATURE b ID COLUMNS (id) FROM a;");
+    run(folder.path(), &["push", "-q", "--prepare", "ab.sql"]).ok();
+    let rows_of = [
+        "INSERT INTO a SELECT 1 AS id, named_struct('f', '1') AS metaxy_provenance_by_field",
+        "INSERT INTO b SELECT * FROM resolve_update('b')",
+    ];
+    Cli::new(folder.path()).sql(&rows_of).run().ok();
+    write("a.sql", "CREATE FEATURE a (f CODE VERSION '2') ID COLUMNS (id);");
+    let diff = run(folder.path(), &["diff", "--prepare", "a.sql", "--format", "json"]);
+    let found: Vec<String> = rows(&diff)
+        .iter()
+        .map(|row| format!("{} {} {}", row["feature"], row["change"], row["samples"]))
+        .collect();
+    // `b` stays in the project, and is computed again, too.
+    assert_eq!(found, [r#""a" "changed" 1"#, r#""b" "inherited" 1"#]);
+    let text = run(folder.path(), &["diff", "--prepare", "a.sql"]).ok();
+    let pushed = run(folder.path(), &["push", "-q", "--prepare", "a.sql"]).ok();
+    let (title, _) = text.split_once('\n').unwrap();
+    assert!(title.ends_with(&format!(" → current {}", pushed.trim())), "{title}, pushed {pushed}");
+    let none = run(folder.path(), &["diff", "--prepare", "a.sql", "--exit-code"]);
+    assert!(none.code == Some(0) && none.stdout.contains("2 features, no changes"), "{none:#?}");
+}
+
+#[test]
+fn a_parent_that_is_taken_out_of_its_project_gives_its_children_no_other_version() {
+    let folder = photos();
+    run(folder.path(), &["push", "-q"]).ok();
+    let features = fs::read_to_string(folder.path().join("features.toml")).unwrap();
+    let photo = "[[feature]]\nkey = \"photo\"\nid_columns = [\"path\"]\n";
+    assert!(features.contains(photo), "{features}");
+    fs::write(folder.path().join("features.toml"), features.replace(photo, "")).unwrap();
+    let changes = |args: &[&str]| {
+        let found = rows(&run(folder.path(), &[&["diff", "--format", "json"], args].concat()));
+        found.iter().map(|row| format!("{} {}", row["feature"], row["change"])).collect::<Vec<_>>()
+    };
+    assert_eq!(changes(&[]), [r#""photo" "removed""#]);
+    run(folder.path(), &["push", "-q"]).ok();
+    assert_eq!(changes(&[]), [""; 0]);
+    // Its rows are still there, and so are those that are computed from them.
+    fs::write(folder.path().join("features.toml"), features.replace(photo, "").replace("\"1\"", "\"3\""))
+        .unwrap();
+    let diff = rows(&run(folder.path(), &["diff", "--format", "json"]));
+    assert_eq!((diff.len(), &diff[0]["feature"], &diff[0]["samples"]), (1, &"photo/face".into(), &2.into()));
+}
+
+#[test]
 fn definitions_are_printed_as_a_script() {
     let folder = photos();
     let script = run(folder.path(), &["describe", "--all-features", "--format", "sql"]).ok();
@@ -50,6 +102,22 @@ fn definitions_are_printed_as_a_script() {
     let found =
         Cli::new(folder.path()).args(["--format", "csv", "-f", "all.sql"]).sql(&[versions]).run().ok();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn descriptions_of_no_features_have_a_header() {
+    let described =
+        |folder: &Path, format: &str| run(folder, &["describe", "--all-features", "--format", format]).ok();
+    let folder = photos();
+    let some = described(folder.path(), "csv");
+    let header = "feature,table_name,project,version,definition_version,defined_in,is_external,description,id_columns,\
+                  fields,parents,children,columns,metadata";
+    assert_eq!(some.lines().next(), Some(header));
+    let json: Value = serde_json::from_str(&described(folder.path(), "json")).unwrap();
+    assert_eq!(json[0].as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>().join(","), header);
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(described(empty.path(), "csv"), format!("{header}\n"));
+    assert_eq!(described(empty.path(), "json"), "[]\n");
 }
 
 #[test]

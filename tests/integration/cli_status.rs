@@ -176,6 +176,54 @@ fn in_sync_is_an_exit_code() {
     assert_eq!(check(&["photo/face"]), Some(1));
 }
 
+/// The version of the code that makes the pictures of videos; texts are of their sounds only.
+fn videos(picture: u8) -> String {
+    format!(
+        r#"
+[[feature]]
+key = "video"
+id_columns = ["video_id"]
+fields = ["sound", {{ key = "picture", code_version = "{picture}" }}]
+
+[[feature]]
+key = "video/text"
+id_columns = ["video_id"]
+deps = ["video"]
+fields = [{{ key = "words", deps = [{{ feature = "video", fields = ["sound"] }}] }}]
+"#
+    )
+}
+
+#[test]
+fn what_waits_for_a_parent_is_pending() {
+    let project = Project::new(&videos(1));
+    let sql = |sql: &str| project.cli().sql(&[sql]).run().ok();
+    let insert = |ids: &str| {
+        sql(&format!(
+            "INSERT INTO video SELECT column1 AS video_id, named_struct('sound', 's', 'picture', 'p') \
+             AS metaxy_provenance_by_field FROM (VALUES {ids})"
+        ))
+    };
+    let of = || {
+        let ran = status(project.path(), &["video/text", "--assert-in-sync"]);
+        let row = lines(&ran)["video/text"].clone();
+        (ran.code, ["status", "pending", "up_to_date"].map(|name| row[name].clone()))
+    };
+    insert("('a'), ('b')");
+    sql("INSERT INTO video__text SELECT * FROM resolve_update('video/text')");
+    assert_eq!(of(), (Some(0), [json!("up_to_date"), json!(0), json!(2)]));
+    // There is nothing to compute for them now.
+    project.write("features.toml", &videos(2));
+    assert_eq!(of(), (Some(0), [json!("pending"), json!(2), json!(0)]));
+    insert("('a')");
+    assert_eq!(of(), (Some(0), [json!("pending"), json!(1), json!(1)]));
+    insert("('c')");
+    assert_eq!(of(), (Some(1), [json!("needs_update"), json!(1), json!(1)]));
+    insert("('b')");
+    sql("INSERT INTO video__text SELECT * FROM resolve_update('video/text')");
+    assert_eq!(of(), (Some(0), [json!("up_to_date"), json!(0), json!(3)]));
+}
+
 #[test]
 fn without_any_data_nothing_is_in_sync_and_nothing_fails() {
     let folder = photos();
@@ -259,7 +307,7 @@ fn conditions_narrow_what_is_asked() {
     assert_eq!(count(&["--global-filter", "path LIKE '%.jpg'"]), [0, 0, 0, 2]);
     assert_eq!(count(&["--global-filter", "path > 'a.jpg'", "--global-filter", "path < 'c'"]), [0, 0, 0, 1]);
     assert_eq!(count(&["--stale-when", "path = 'a.jpg'"]), [1, 1, 0, 1]);
-    assert_eq!(count(&["--stale-if", "faces = 1", "--filter", "path = 'a.jpg'"]), [1, 1, 0, 1]);
+    assert_eq!(count(&["--stale-if", "faces = 1", "--filter", "path = 'a.jpg'"]), [1, 1, 0, 0]);
     // It concerns one feature: the others are checked.
     for wrong in ["nope = 1", "faces > 0; DROP TABLE photo", "faces", "faces > 0 AS x"] {
         let ran = status(folder.path(), &["photo/size", "photo/face", "--filter", wrong]);
@@ -273,6 +321,44 @@ fn conditions_narrow_what_is_asked() {
     let ran = status(folder.path(), &["photo/size", "photo/face", "--filter", "faces > 0"]);
     let found = lines(&ran);
     assert_eq!((&found["photo/face"]["new"], &found["photo/size"]["status"]), (&json!(1), &json!("error")));
+}
+
+#[test]
+fn what_a_filter_leaves_out_is_counted_nowhere() {
+    let folder = photos();
+    let sql = |sql: &str| Cli::new(folder.path()).args(["-f", "listing.sql"]).sql(&[sql]).run().ok();
+    sql("INSERT INTO photo__face SELECT *, 2 AS faces FROM resolve_update('photo/face')");
+    let of = |args: &[&str]| {
+        counts(&lines(&status(folder.path(), &[&["photo/face"], args].concat()))["photo/face"])
+    };
+    let row = |word: &str, numbers: [u64; 5], progress: Value| {
+        let [stored, new, stale, orphaned, up_to_date] = numbers.map(|number| json!(number));
+        [json!(word), stored, new, stale, orphaned, up_to_date, progress]
+    };
+    assert_eq!(of(&[]), row("up_to_date", [3, 0, 0, 0, 3], json!(100.0)));
+    // One face in a and b, two in c.
+    for option in ["--filter", "--global-filter"] {
+        assert_eq!(of(&[option, "faces = 1"]), row("up_to_date", [3, 0, 0, 0, 2], json!(100.0)), "{option}");
+        assert_eq!(of(&[option, "faces > 2"]), row("up_to_date", [3, 0, 0, 0, 0], Value::Null), "{option}");
+    }
+    // Now b is stale, c is orphaned and d is new.
+    fs::write(folder.path().join("listing.sql"), CHANGED_LISTING).unwrap();
+    sql(
+        "INSERT INTO photo SELECT * FROM resolve_update('photo', listing) WHERE metaxy_increment <> 'orphaned'",
+    );
+    sql("DELETE FROM photo WHERE path = 'c.tmp'");
+    assert_eq!(of(&[]), row("needs_update", [3, 1, 1, 1, 1], json!(66.6)));
+    for (filter, numbers, progress) in [
+        ("faces = 1", [3, 1, 1, 0, 1], 66.6),
+        ("path = 'a.jpg'", [3, 1, 0, 0, 1], 50.0),
+        ("path = 'b.jpg'", [3, 1, 1, 0, 0], 50.0),
+        ("faces = 2", [3, 1, 0, 1, 0], 0.0),
+    ] {
+        assert_eq!(of(&["--filter", filter]), row("needs_update", numbers, json!(progress)), "{filter}");
+    }
+    // Stale by a condition of the call, too.
+    let both = ["--filter", "path < 'b'", "--stale-when", "faces = 1"];
+    assert_eq!(of(&both), row("needs_update", [3, 1, 1, 0, 0], json!(50.0)));
 }
 
 #[cfg(unix)]

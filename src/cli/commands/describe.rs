@@ -13,7 +13,7 @@ use crate::cli::rows::{Format, Rows};
 use crate::cli::select::Selection;
 use crate::cli::sql_text::name;
 use crate::error::{MetaxyError, Result};
-use crate::model::{FeatureDefinition, FeatureDep, FeatureGraph, Lineage};
+use crate::model::{FeatureDefinition, FeatureDep, FeatureGraph, Lineage, Origin};
 use crate::store::Store;
 
 const EXAMPLE: &str = "\
@@ -31,6 +31,24 @@ Example:
                  faces Int64
 
 With --format sql: the CREATE FEATURE statements, parents first, as a script for -f or --prepare.";
+
+/// What is said of each feature as data, whether there are any features or not.
+const COLUMNS: [&str; 14] = [
+    "feature",
+    "table_name",
+    "project",
+    "version",
+    "definition_version",
+    "defined_in",
+    "is_external",
+    "description",
+    "id_columns",
+    "fields",
+    "parents",
+    "children",
+    "columns",
+    "metadata",
+];
 
 /// Describe features: versions, fields and what they depend on, parents, stored columns
 #[derive(Debug, clap::Args)]
@@ -84,10 +102,10 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
         report::output(texts.join("\n").as_bytes())?;
         return Ok(Outcome::Done);
     }
-    let columns: Vec<String> =
-        described.first().map(|first| first.keys().cloned().collect()).unwrap_or_default();
-    let mut rows = Rows::new(columns);
-    described.into_iter().for_each(|feature| rows.push(feature.into_iter().map(|(_, value)| value)));
+    let mut rows = Rows::new(COLUMNS);
+    for mut feature in described {
+        rows.push(COLUMNS.map(|column| feature.remove(column).unwrap_or_default()));
+    }
     program.print(&rows)?;
     Ok(Outcome::Done)
 }
@@ -135,6 +153,7 @@ async fn describe(
     let own = crate::model::FeatureKey::clone(feature.key());
     let children: Vec<String> = graph
         .iter()
+        .filter(|child| !matches!(child.origin, Origin::Removed(_)))
         .filter(|child| child.spec.deps.iter().any(|dep| dep.feature == own))
         .map(|child| child.key().to_string())
         .collect();

@@ -14,7 +14,7 @@ use crate::cli::rows::Rows;
 use crate::error::{MetaxyError, Result};
 use crate::model::{FeatureDep, FeatureGraph};
 use crate::picture::{Change, Picture};
-use crate::store::{FeatureVersions, ReadOptions, Store};
+use crate::store::{Behind, FeatureVersions, ReadOptions, Store};
 
 const EXAMPLE: &str = "\
 Example:
@@ -26,9 +26,10 @@ Example:
   ~ changed
 
 A version is one of `metaxy-cli history`, or the beginning of one; `latest` is the one that was pushed last, and
-`current` is what the feature files say. Samples to recompute are the live ones that have no row at the new version yet;
-those whose parents are gone are called orphaned. Where a definition was edited and keeps its version, as with another
-filter of a parent, they are those that become stale, and what becomes new and orphaned is counted, too.
+`current` is what a push would record: what feature files and --prepare define, and what was pushed before of a project
+that no file defines. Samples to recompute are the live ones that have no row at the new version yet; those whose
+parents are gone are called orphaned. Where a definition was edited and keeps its version, as with another filter of a
+parent, they are those that become stale, and what becomes new and orphaned is counted, too.
 Exit code: 0, with --exit-code 1 if anything has changed.";
 
 /// How many features are counted at the same time.
@@ -191,6 +192,8 @@ enum Counted {
     Removed,
     /// What has no row at its new version yet.
     Behind,
+    /// The same, of a feature that was not recorded before; rows of it may be stored all the same.
+    Added,
     /// What another definition of the same version makes of the samples.
     Edited,
 }
@@ -200,6 +203,7 @@ async fn count(context: &SessionContext, before: &Side, after: &Side, picture: &
     let concerned = picture.features.iter().enumerate().filter_map(|(place, feature)| {
         let counted = match feature.change {
             Change::Removed => Counted::Removed,
+            Change::Added => Counted::Added,
             Change::Edited if before.sources(&feature.key) != after.sources(&feature.key) => Counted::Edited,
             // Only a feature that has changed had another version before.
             _ if feature.previous_version.is_some() => Counted::Behind,
@@ -215,9 +219,17 @@ async fn count(context: &SessionContext, before: &Side, after: &Side, picture: &
                     let stored = stored(context, &before.store, &key, version).await?;
                     Counts { samples: Some(stored), ..Counts::default() }
                 }
-                Counted::Behind => {
+                Counted::Behind | Counted::Added => {
                     let behind = after.store.samples_behind(context, &key, &version).await?;
-                    Counts { samples: Some(behind.samples), orphaned: Some(behind.orphaned), new: None }
+                    match counted {
+                        // Nothing is stored, or all of it is of this version.
+                        Counted::Added if behind == Behind::default() => Counts::default(),
+                        _ => Counts {
+                            samples: Some(behind.samples),
+                            orphaned: Some(behind.orphaned),
+                            new: None,
+                        },
+                    }
                 }
                 Counted::Edited => match after.store.reclassified(&before.store, context, &key).await? {
                     Some(found) => Counts {

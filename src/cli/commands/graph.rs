@@ -11,7 +11,7 @@ use crate::cli::program::{Outcome, Program};
 use crate::cli::report;
 use crate::cli::rows::Rows;
 use crate::error::{MetaxyError, Result};
-use crate::model::{FeatureGraph, FeatureKey, Lineage};
+use crate::model::{FeatureDefinition, FeatureGraph, FeatureKey, Lineage, Origin};
 use crate::picture::{Feature, Link, Picture, Standing, Status};
 use crate::store::{FeatureStatus, Store};
 
@@ -71,12 +71,13 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
         }
         None => store.graph().await?,
     };
-    let picture = Picture::of_graph(&graph);
     let drawing = &args.drawing;
-    let mut picture = if drawing.features.is_empty() {
-        of_project(picture, project, args.project.is_some())?
+    let chosen = keys(&graph, &drawing.features)?;
+    let picture = without_removed(&graph, &chosen)?;
+    let mut picture = if chosen.is_empty() {
+        of_project(picture, &graph, project, args.project.is_some())?
     } else {
-        picture.around(&keys(&graph, &drawing.features)?, drawing.up, drawing.down)?
+        picture.around(&chosen, drawing.up, drawing.down)?
     };
     if let Some(version) = &args.project_version {
         picture.title = format!("Feature graph, version {version}");
@@ -94,11 +95,24 @@ pub(super) fn keys(graph: &FeatureGraph, names: &[String]) -> Result<Vec<String>
     names.iter().map(|name| graph.lookup(name).map(|feature| feature.key().to_string())).collect()
 }
 
+/// A picture of the graph without features that were removed from their projects, save those that are named, and those
+/// that others are still computed from.
+fn without_removed(graph: &FeatureGraph, named: &[String]) -> Result<Picture> {
+    let mut shown: Vec<String> = live(graph).map(|feature| feature.key().to_string()).collect();
+    shown.extend(named.iter().cloned());
+    Picture::of_graph(graph).around(&shown, None, Some(0))
+}
+
+/// The features that are part of their projects.
+fn live(graph: &FeatureGraph) -> impl Iterator<Item = &Arc<FeatureDefinition>> {
+    graph.iter().filter(|feature| !matches!(feature.origin, Origin::Removed(_)))
+}
+
 /// The features of the project with all their ancestors; everything if there is no project, or none of its features.
-fn of_project(picture: Picture, project: Option<&str>, named: bool) -> Result<Picture> {
+fn of_project(picture: Picture, graph: &FeatureGraph, project: Option<&str>, named: bool) -> Result<Picture> {
     let Some(project) = project else { return Ok(picture) };
-    let own = picture.features.iter().filter(|feature| feature.project == project);
-    let own: Vec<String> = own.map(|feature| feature.key.clone()).collect();
+    let own = live(graph).filter(|feature| feature.project == project);
+    let own: Vec<String> = own.map(|feature| feature.key().to_string()).collect();
     match own.is_empty() {
         true if named => Err(MetaxyError::Invalid(format!("project {project} has no features here"))),
         true => Ok(picture),

@@ -51,7 +51,8 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     narrowed: Narrowed,
 
-    /// Exit with 1 when a sample is new, stale or orphaned, when a feature has no data, or when a check fails
+    /// Exit with 1 when a sample is new, stale or orphaned, when a feature has no data, or when a check fails; pending
+    /// samples, for which there is nothing to compute yet, don't count
     #[arg(long)]
     assert_in_sync: bool,
 
@@ -153,6 +154,8 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
 fn word(status: &FeatureStatus) -> &'static str {
     match (status.exists, &status.samples) {
         (false, _) => "missing",
+        // There is nothing to compute yet, but there will be.
+        (true, Some(counts)) if status.is_in_sync() && counts.pending > 0 => "pending",
         (true, Some(_)) if status.is_in_sync() => "up_to_date",
         (true, None) if status.is_root => "root_feature",
         _ => "needs_update",

@@ -152,3 +152,29 @@ fn a_parent_may_become_the_child() {
         assert!(["a", "b", "c"].iter().all(|key| drawn.contains(key)), "{drawn}");
     }
 }
+
+#[test]
+fn what_was_removed_from_its_project_is_drawn_where_it_is_needed() {
+    let declare = |spec: FeatureSpecBuilder, origin: Origin| {
+        FeatureDefinition::declared(spec.build().unwrap(), "demo", origin)
+    };
+    let removed = || Origin::Removed("dev".to_owned());
+    let all = |a: Origin, z: Origin, code: &str| {
+        let b = spec("b").dep("a").field(coded("f", code));
+        let features = [declare(spec("a"), a), declare(b, Origin::Session), declare(spec("z"), z)];
+        FeatureGraph::new(features, 8).unwrap()
+    };
+    let keys = |picture: &Picture| {
+        picture.features.iter().map(|feature| feature.key.clone()).collect::<Vec<_>>().join(" ")
+    };
+    let before = all(Origin::Session, Origin::Session, "1");
+    let picture = Picture::of_change(&before, &all(removed(), removed(), "1"));
+    assert_eq!((change(&picture, "a").0, change(&picture, "z").0), (Change::Removed, Change::Removed));
+    // It is computed from the same samples as before.
+    assert_eq!(change(&picture, "b").0, Change::Same);
+    let picture = Picture::of_change(&all(removed(), removed(), "1"), &all(removed(), removed(), "2"));
+    assert_eq!(keys(&picture), "a b");
+    assert_eq!((change(&picture, "a").0, change(&picture, "b").0), (Change::Same, Change::Changed));
+    let picture = Picture::of_change(&all(removed(), removed(), "1"), &before);
+    assert_eq!((change(&picture, "a").0, change(&picture, "z").0), (Change::Added, Change::Added));
+}
