@@ -175,8 +175,8 @@ fn over(plan: &LogicalPlan, table: &Arc<dyn TableProvider>) -> Result<LogicalPla
 fn key_of(plan: &LogicalPlan, name: &str, ids: &[String]) -> Option<Expr> {
     match plan {
         LogicalPlan::Projection(projection) => {
-            let expr = projection.expr.iter().find(|expr| expr.schema_name().to_string() == name)?;
-            let (column, casts) = column_of(expr)?;
+            let index = projection.schema.fields().iter().position(|field| field.name() == name)?;
+            let (column, casts) = column_of(projection.expr.get(index)?)?;
             let key = key_of(&projection.input, column, ids)?;
             Some(casts.into_iter().rev().fold(key, cast))
         }
