@@ -79,6 +79,8 @@ fn help(context: &CliContext, options: &PrintOptions) -> Result<()> {
     if options.format == PrintFormat::Automatic {
         options.format = PrintFormat::Table;
     }
+    // How many rows it is, and how long it took, belongs to tables alone.
+    options.quiet |= options.format != PrintFormat::Table;
     let column = |text: fn(&(&'static str, &'static str)) -> &'static str| -> ArrayRef {
         Arc::new(COMMANDS.iter().map(text).map(Some).collect::<StringArray>())
     };
