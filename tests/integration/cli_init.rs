@@ -149,6 +149,27 @@ fn a_folder_that_is_not_there_is_refused() {
 }
 
 #[test]
+fn the_folder_of_the_store_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("metaxy-store/images")).unwrap();
+    for given in ["metaxy-store", "./metaxy-store/", "metaxy-store/images"] {
+        let ran = Cli::new(folder.path()).args(["init", given]).run();
+        let problem = "error: the store of the project goes into metaxy-store, and its files would be listed";
+        assert!(ran.code == Some(2) && ran.stderr.starts_with(problem), "{ran:#?}");
+        assert!(files_below(folder.path()).is_empty());
+    }
+}
+
+#[test]
+fn a_folder_may_be_named_like_a_place_in_the_scripts() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("{view}")).unwrap();
+    fs::write(folder.path().join("{view}/a.jpg"), "a").unwrap();
+    Cli::new(folder.path()).args(["init", "{view}"]).run().ok();
+    assert_eq!(script(folder.path(), "changes.sql"), "change,path,size\nnew,{view}/a.jpg,1\n");
+}
+
+#[test]
 fn an_empty_folder_has_no_changes_and_no_rows_to_write() {
     let folder = tempfile::tempdir().unwrap();
     images(folder.path(), &[]);
