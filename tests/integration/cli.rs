@@ -269,6 +269,7 @@ fn secrets_are_never_shown() {
              storage_options = {{ AWS_SECRET_ACCESS_KEY = \"{SECRET}\", PLAIN = \"${{PASSWORD}}\" }}\n\
              [stores.db]\ntype = \"metaxy.ext.duckdb.DuckDBMetadataStore\"\n\
              [stores.db.config]\nconnection_string = \"postgres://ada:{SECRET}@host/x\"\n\
+             [stores.odd]\ntype = \"postgresql://ada:{SECRET}@host/x\"\n\
              [stores.s3]\ntype = \"delta\"\n[stores.s3.config]\nroot_path = \"s3://ada:{SECRET}@bucket/x?sig={SECRET}\"\n\
              [ext.datafusion]\nfeatures = [\"features.toml\"]\n"
         )
@@ -315,6 +316,10 @@ fn secrets_are_never_shown() {
         config("dev").replace("connection_string = \"", "root_path = [\"").replace("host/x\"", "host/x\"]"),
         config("s3"),
         config("db"),
+        config("odd"),
+        config(&format!("postgresql://ada:{SECRET}@host/x")),
+        config("dev")
+            .replace("root_path = ", &format!("fallback_stores = [\"s3://{SECRET}@b/x\"]\nroot_path = ")),
     ] {
         project.write("metaxy.toml", &wrong);
         look("SELECT 1");

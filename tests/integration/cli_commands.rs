@@ -382,10 +382,15 @@ fn configurations_without_secrets() {
     let s3 = format!(
         "[stores.s3]\ntype = \"delta\"\n[stores.s3.config]\nroot_path = \"s3://ada:{secret}@bucket/x?sig={secret}\"\n"
     );
-    fs::write(folder.path().join("metaxy.toml"), format!("{config}{db}{s3}")).unwrap();
+    // In places where no URL belongs.
+    let url = format!("postgresql://ada:{secret}@host/x");
+    let odd = format!("[stores.odd]\ntype = \"{url}\"\n");
+    fs::write(folder.path().join("metaxy.toml"), format!("{config}{db}{s3}{odd}")).unwrap();
     for args in [
         &["list", "stores"][..],
         &["list", "features", "--store", "s3"],
+        &["list", "features", "--store", url.as_str()],
+        &["status", "--store", "odd"],
         &["status", "--store", "s3"],
         &["push", "--store", "db"],
         &["copy", "--all-features", "--from", "s3", "--to", "dev"],
