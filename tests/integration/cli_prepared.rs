@@ -38,6 +38,27 @@ fn features_that_are_defined_by_sql_count() {
 }
 
 #[test]
+fn files_that_are_prepared_take_in_others() {
+    let folder = photos();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let graph = |file: &str| run(folder.path(), &["graph", "--minimal", "--prepare", file]);
+    write("define.sql", "CREATE FEATURE blur ID COLUMNS (path) FROM photo;\nSELECT 1 AS not_printed;\n");
+    write("outer.sql", "-- What is there.\n\\i define.sql\n\\q\nnothing of this is run");
+    let drawn = graph("outer.sql").ok();
+    assert!(drawn.contains("blur") && !drawn.contains("not_printed"), "{drawn}");
+    // Errors have the file and the line; a circle ends.
+    write("wrong.sql", "SELECT 1;\n\nSELECT nope;\n");
+    assert!(graph("wrong.sql").failed().starts_with("wrong.sql:3: "));
+    write("outer.sql", "\\i wrong.sql\n");
+    assert!(graph("outer.sql").failed().starts_with("outer.sql:1: wrong.sql:3: "));
+    write("circle.sql", "\\i circle.sql\n");
+    assert!(graph("circle.sql").failed().contains("files include each other more than 32 deep"));
+    write("outer.sql", "SELECT 1;\n\\d\n");
+    let error = graph("outer.sql").failed();
+    assert!(error.starts_with("outer.sql:2: \\d is for files of -f; "), "{error}");
+}
+
+#[test]
 fn definitions_are_printed_as_a_script() {
     let folder = photos();
     let script = run(folder.path(), &["describe", "--all-features", "--format", "sql"]).ok();
