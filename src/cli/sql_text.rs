@@ -13,6 +13,9 @@ use super::report;
 use crate::error::{MetaxyError, Result};
 use crate::session::{MetaxySession, MetaxyStatement};
 
+/// How DataFusion begins when it has looked for a column in vain.
+const NO_COLUMN: &str = "Schema error: ";
+
 /// A string literal.
 pub(super) fn string(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
@@ -81,11 +84,27 @@ fn parsed(state: &SessionState, text: &str) -> Result<ExprWithAlias> {
     Ok(parsed)
 }
 
+/// The error of a statement in which these conditions stand: if it is about a column that isn't there, it is theirs.
+pub(super) fn failure(texts: &[String], error: MetaxyError) -> MetaxyError {
+    match report::describe(&error) {
+        reason if reason.starts_with(NO_COLUMN) && !texts.is_empty() => {
+            refusal(&texts.join(" AND "), &reason)
+        }
+        _ => error,
+    }
+}
+
 fn refused(text: &str, error: DataFusionError) -> MetaxyError {
-    let reason = report::describe(&error.into());
+    refusal(text, &report::describe(&error.into()))
+}
+
+fn refusal(text: &str, reason: &str) -> MetaxyError {
     // The list of all columns that there are is longer than everything else that is to be said.
-    let reason = reason.split(". Valid fields are ").next().unwrap_or_default();
-    let reason = reason.trim_start_matches("Schema error: ");
+    let reason = match reason.split_once(" Valid fields are ") {
+        Some((said, _)) => said.strip_suffix('.').unwrap_or(said),
+        None => reason,
+    };
+    let reason = reason.trim_start_matches(NO_COLUMN);
     MetaxyError::Invalid(format!("condition {text:?} can't be used: {reason}"))
 }
 

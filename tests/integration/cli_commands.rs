@@ -181,6 +181,19 @@ fn a_condition_is_one_expression() {
 }
 
 #[test]
+fn a_column_that_is_not_there_is_told_without_all_that_are() {
+    let folder = photos();
+    let all = ["delete", "photo", "--yes"];
+    for more in [&["--dry-run"][..], &[], &["--hard"], &["--with-feature-history"]] {
+        let error =
+            |condition| run(folder.path(), &[&all[..], more, &["--where", condition]].concat()).failed();
+        assert_eq!(error("nope = 1"), r#"condition "nope = 1" can't be used: No field named nope"#);
+        let near = error("metaxy_provenanc = '1'");
+        assert!(near.contains("Did you mean") && near.ends_with("'?"), "{near}");
+    }
+}
+
+#[test]
 fn a_hard_delete_wants_to_be_confirmed() {
     let folder = photos();
     let all = || csv(folder.path(), "SELECT count(*) AS n FROM history.photo");

@@ -261,7 +261,7 @@ fn conditions_narrow_what_is_asked() {
     assert_eq!(count(&["--stale-when", "path = 'a.jpg'"]), [1, 1, 0, 1]);
     assert_eq!(count(&["--stale-if", "faces = 1", "--filter", "path = 'a.jpg'"]), [1, 1, 0, 1]);
     // It concerns one feature: the others are checked.
-    for wrong in ["nope = 1", "faces > 0; DROP TABLE photo", "faces", "faces > 0 AS x"] {
+    for wrong in ["nope = 1", "face = 1", "faces > 0; DROP TABLE photo", "faces", "faces > 0 AS x"] {
         let ran = status(folder.path(), &["photo/size", "photo/face", "--filter", wrong]);
         assert_eq!(
             (ran.code, lines(&ran)["photo/face"]["status"].clone()),

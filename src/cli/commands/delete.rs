@@ -105,10 +105,11 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     let bar = program.bar().await?;
     if asks || args.dry_run || deletions.len() > 1 {
         for (deletion, feature) in deletions.iter_mut().zip(&features) {
-            counts.push(match fixed {
-                true => Box::pin(deletion.fix(session, feature)).await?,
-                false => deletion.count(session).await?,
-            });
+            let count = match fixed {
+                true => Box::pin(deletion.fix(session, feature)).await,
+                false => deletion.count(session).await,
+            };
+            counts.push(count.map_err(|error| sql_text::failure(&args.conditions, error))?);
         }
     }
     drop(bar);
@@ -127,7 +128,7 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
                     if !counts.is_empty() {
                         print(program, &features, &counts)?;
                     }
-                    return Err(error);
+                    return Err(sql_text::failure(&args.conditions, error));
                 }
             }
         }
