@@ -45,6 +45,16 @@ pub(super) fn conditions(session: &MetaxySession, texts: &[String]) -> Result<Op
 ///
 /// As [`conditions`].
 pub(super) fn have_subquery(session: &MetaxySession, texts: &[String]) -> Result<bool> {
+    let state = session.context().state();
+    for text in texts {
+        if asks(&parsed(&state, text)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn asks(condition: &ExprWithAlias) -> bool {
     struct AnyQuery;
     impl Visitor for AnyQuery {
         type Break = ();
@@ -52,16 +62,26 @@ pub(super) fn have_subquery(session: &MetaxySession, texts: &[String]) -> Result
             ControlFlow::Break(())
         }
     }
-    let state = session.context().state();
-    for text in texts {
-        if parsed(&state, text)?.expr.visit(&mut AnyQuery).is_break() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    condition.expr.visit(&mut AnyQuery).is_break()
 }
 
-/// The conditions as expressions over columns; subqueries can't be used here.
+/// As [`expressions`], for filters of an increment, which look at nothing but the row.
+///
+/// # Errors
+///
+/// As [`expressions`], or a subquery.
+pub(super) fn filters(session: &MetaxySession, texts: &[String], schema: &DFSchema) -> Result<Vec<Expr>> {
+    let state = session.context().state();
+    for text in texts {
+        if asks(&parsed(&state, text)?) {
+            let reason = "it has a subquery, which is not supported here; write the values themselves";
+            return Err(MetaxyError::Invalid(format!("condition {text:?} can't be used: {reason}")));
+        }
+    }
+    expressions(session, texts, schema)
+}
+
+/// The conditions as expressions over columns; subqueries that ask tables can't be used here.
 ///
 /// # Errors
 ///

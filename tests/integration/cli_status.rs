@@ -270,6 +270,15 @@ fn conditions_narrow_what_is_asked() {
         );
         assert!(!ran.stderr.contains("Valid fields"), "{ran:#?}");
     }
+    for option in ["--filter", "--global-filter", "--stale-when"] {
+        for wrong in ["path IN (SELECT 'a.jpg')", "EXISTS (SELECT path FROM photo)"] {
+            let error = status(folder.path(), &["photo/face", option, wrong]).failed();
+            assert!(
+                error.contains("can't be used: it has a subquery, which is not supported here"),
+                "{error}"
+            );
+        }
+    }
     let ran = status(folder.path(), &["photo/size", "photo/face", "--filter", "faces > 0"]);
     let found = lines(&ran);
     assert_eq!((&found["photo/face"]["new"], &found["photo/size"]["status"]), (&json!(1), &json!("error")));
