@@ -33,9 +33,12 @@ pub(super) fn name(text: &str) -> String {
 /// Text that is not exactly one expression: what follows it is never run.
 pub(super) fn conditions(session: &MetaxySession, texts: &[String]) -> Result<Option<String>> {
     let state = session.context().state();
-    // What the parser has read, not the text: nothing can hide in it.
-    let checked: Vec<String> =
-        texts.iter().map(|text| Ok(format!("({})", parsed(&state, text)?.expr))).collect::<Result<_>>()?;
+    // The text itself, since what the parser has read doesn't always mean the same once it is printed. All of it was
+    // read as one expression, so nothing can hide in it; a comment at its end stops with the line.
+    let checked: Vec<String> = texts
+        .iter()
+        .map(|text| parsed(&state, text).map(|_| format!("({text}\n)")))
+        .collect::<Result<_>>()?;
     Ok((!checked.is_empty()).then(|| checked.join(" AND ")))
 }
 

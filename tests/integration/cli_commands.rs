@@ -178,6 +178,14 @@ fn a_condition_is_one_expression() {
         &["delete", "photo", "--where", "path = 'a.jpg' -- or not", "--format", "csv", "-q"],
     );
     assert_eq!(ran.ok(), "feature,rows\nphoto,1\n");
+    // Conditions mean what they say, one by one.
+    for (conditions, rows) in [
+        (&["--where", "1 = - -1"][..], 2),
+        (&["--where", "path = 'c.tmp' OR path = 'b.jpg' -- both", "--where", "path < 'c' /* one */"], 1),
+    ] {
+        let args = [&["delete", "photo", "--dry-run", "--format", "csv", "-q"], conditions].concat();
+        assert_eq!(run(folder.path(), &args).ok(), format!("feature,rows\nphoto,{rows}\n"));
+    }
 }
 
 #[test]
