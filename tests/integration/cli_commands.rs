@@ -140,6 +140,11 @@ fn a_soft_delete_and_its_dry_run() {
     assert_eq!(delete(&["--where", "path LIKE '%.tmp'", "-q"]).ok(), "feature,rows\nphoto,1\n");
     assert_eq!(live(), "path\na.jpg\nb.jpg\n");
     assert_eq!(delete(&["--where", "path LIKE '%.tmp'", "-q"]).ok(), "feature,rows\nphoto,0\n");
+    for more in [&["--soft"][..], &["--hard", "--yes"], &["--with-feature-history"]] {
+        let ran = delete(&[&["--where", "path = 'nothing'"], more].concat());
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "feature,rows\nphoto,0\n"));
+        assert_eq!(ran.stderr, "No rows met the condition: nothing was deleted.\n");
+    }
     // A view of a file, and a subquery.
     fs::write(folder.path().join("gone.sql"), "CREATE VIEW gone AS SELECT 'b.jpg' AS path").unwrap();
     let gone = ["--prepare", "gone.sql", "--where", "path IN (SELECT path FROM gone)", "-q"];

@@ -130,8 +130,11 @@ fn folders_and_names_of_all_kinds() {
         assert_eq!(ran.code, Some(2), "{wrong:?}: {ran:#?}");
         assert!(files_below(nowhere.path()).is_empty());
     }
-    let ran = Cli::new(named.path()).args(["init", "images", "--feature", "a//b"]).run();
-    assert!(ran.failed().contains("a//b"));
+    for key in ["a//b", "A B"] {
+        let ran = Cli::new(named.path()).args(["init", "images", "--feature", key]).run();
+        assert!(ran.code == Some(2) && ran.stderr.starts_with("error: invalid key"), "{ran:#?}");
+        assert!(ran.stderr.contains(key), "{ran:#?}");
+    }
 }
 
 #[test]

@@ -103,6 +103,12 @@ fn files_say_by_their_names_that_they_are_data() {
         let written = fs::read_to_string(folder.path().join(file)).unwrap();
         assert_eq!(written, run(folder.path(), &["graph", "--format", format]).ok());
     }
+    // No file: the standard output.
+    for args in [&["graph"][..], &["graph", "--format", "svg"], &["diff", "--format", "csv"]] {
+        let printed = run(folder.path(), &[args, &["-o", "-"]].concat()).ok();
+        assert_eq!(printed, run(folder.path(), args).ok());
+    }
+    assert!(!folder.path().join("-").exists());
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn a_root_is_compared_with_its_samples() {
         ("photo=listing; DROP VIEW listing", "neither a table nor one query"),
         ("photo=(SELECT 1); SELECT 2", "neither a table nor one query"),
         ("photo=DELETE FROM photo", "syntax error"),
-        ("photo=nowhere", "nowhere"),
+        ("photo=nowhere", "unknown feature nowhere; there is no table or view of this name either"),
         ("photos=listing", "did you mean photo?"),
         ("photo/face=listing", "is not checked here"),
     ] {

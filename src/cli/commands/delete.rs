@@ -134,10 +134,13 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
         }
     }
     print(program, &features, &counts)?;
-    program.notice(match (args.dry_run, args.hard) {
-        (true, _) => "This was a dry run: nothing was deleted.",
-        (false, true) => "Rows were removed for good.",
-        (false, false) => "Rows were marked as deleted; a sample that is written again is live again.",
+    let none = counts.iter().all(|count| *count == 0);
+    program.notice(match (args.dry_run, none, args.hard) {
+        (true, ..) => "This was a dry run: nothing was deleted.",
+        (false, true, _) if args.conditions.is_empty() => "There are no rows: nothing was deleted.",
+        (false, true, _) => "No rows met the condition: nothing was deleted.",
+        (false, false, true) => "Rows were removed for good.",
+        (false, false, false) => "Rows were marked as deleted; a sample that is written again is live again.",
     });
     Ok(Outcome::Done)
 }

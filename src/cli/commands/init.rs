@@ -42,8 +42,8 @@ pub(in crate::cli) struct Args {
 ///
 /// # Errors
 ///
-/// A file is there already or can't be written, or a name can't be made into a key. A folder that isn't there is wrong
-/// usage.
+/// A file is there already or can't be written, or the folder's name can't be made into a key. A folder that isn't
+/// there, and names that can't be used, are wrong usage.
 pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     let here = working_folder()?;
     let Some(folder) =
@@ -86,7 +86,10 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
         return Ok(Outcome::Usage(format!("{project:?} is no project: {problem}")));
     }
     let feature = match &args.feature {
-        Some(key) => FeatureKey::parse(key)?,
+        Some(key) => match FeatureKey::parse(key) {
+            Ok(key) => key,
+            Err(error) => return Ok(Outcome::Usage(error.to_string())),
+        },
         None => FeatureKey::parse(&key_of(folder))?,
     };
     let names = Names { project, folder: folder.to_owned(), feature };
