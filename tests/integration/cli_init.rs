@@ -230,23 +230,3 @@ fn files_of_any_name_are_listed() {
     fs::write(folder.path().join("images/scan#1"), "y").unwrap();
     assert_eq!(script(folder.path(), "changes.sql"), "change,path,size\nstale,images/scan#1,1\n");
 }
-
-/// Other systems have no such names.
-#[cfg(target_os = "linux")]
-#[test]
-fn a_name_that_is_no_text_is_told() {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-    let folder = tempfile::tempdir().unwrap();
-    images(folder.path(), &[("a.jpg", "a"), ("b.png", "b")]);
-    fs::write(folder.path().join("images").join(OsStr::from_bytes(b"c\xff.jpg")), "c").unwrap();
-    let list = |location: &str| {
-        let sql = format!("SELECT path FROM files('{location}')");
-        Cli::new(folder.path()).args(["--format", "csv"]).sql(&[&sql]).run()
-    };
-    for location in ["images", "images/*.jpg"] {
-        let error = list(location).failed();
-        assert!(error.contains(r#""images/c\xFF.jpg" is no text in UTF-8; rename it"#), "{error}");
-    }
-    assert_eq!(list("images/*.png").ok(), "path\nimages/b.png\n");
-}

@@ -191,4 +191,6 @@ fn a_file_whose_name_is_no_text_is_named() {
         let error = Cli::new(folder.path()).sql(&[&sql]).run().failed();
         assert!(error.contains(r"images/old/caf\xE9.jpg") && error.contains("rename it"), "{error}");
     }
+    // A pattern leaves it out.
+    assert_eq!(csv(folder.path(), "SELECT path FROM files('images/**/*.png')"), "path\n");
 }
