@@ -78,7 +78,7 @@ pub(super) fn filters(session: &MetaxySession, texts: &[String], schema: &DFSche
     for text in texts {
         if asks(&parsed(&state, text)?) {
             let reason = "it has a subquery, which is not supported here; write the values themselves";
-            return Err(MetaxyError::Invalid(format!("condition {text:?} can't be used: {reason}")));
+            return Err(refusal(text, reason));
         }
     }
     expressions(session, texts, schema)
@@ -93,7 +93,15 @@ pub(super) fn expressions(session: &MetaxySession, texts: &[String], schema: &DF
     let state = session.context().state();
     let planned = |text: &String| {
         let expr = parsed(&state, text)?;
-        state.create_logical_expr_from_sql_expr(expr, schema).map_err(|error| refused(text, error))
+        let has_query = asks(&expr);
+        state.create_logical_expr_from_sql_expr(expr, schema).map_err(|error| {
+            let reason = report::describe(&error.into());
+            // Tables are not looked for: those that are said not to be there may well be.
+            match has_query && reason.starts_with("table '") {
+                true => refusal(text, "its subquery can't ask for tables here; write the values themselves"),
+                false => refusal(text, &reason),
+            }
+        })
     };
     texts.iter().map(planned).collect()
 }

@@ -194,6 +194,18 @@ fn a_condition_is_one_expression() {
 }
 
 #[test]
+fn conditions_of_a_copy_ask_no_tables() {
+    let folder = photos();
+    let copy = |condition| {
+        let args = ["copy", "photo", "--from", "dev", "--to", "prod", "--dry-run", "-q", "--format", "csv"];
+        run(folder.path(), &[&args[..], &["--where", condition]].concat())
+    };
+    assert_eq!(copy("path IN (SELECT 'a.jpg')").ok(), "feature,rows\nphoto,1\n");
+    let error = copy("path IN (SELECT path FROM photo__face)").failed();
+    assert!(error.contains("can't be used: its subquery can't ask for tables"), "{error}");
+}
+
+#[test]
 fn a_column_that_is_not_there_is_told_without_all_that_are() {
     let folder = photos();
     let all = ["delete", "photo", "--yes"];
