@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::error::DataFusionError;
 use deltalake::DeltaTableError;
 
+use crate::config::redact;
 use crate::store::objects::{Said, find_said, said};
 
 /// A result whose error is a [`MetaxyError`].
@@ -67,7 +68,8 @@ pub enum MetaxyError {
         reason: String,
     },
     /// The configuration has no store of this name.
-    #[error("unknown store {store:?}{}", hint(.reason))]
+    // What was given may be the URL that belongs elsewhere, with its password.
+    #[error("unknown store {:?}{}", redact(.store), hint(.reason))]
     UnknownStore {
         /// The name as it was given.
         store: String,

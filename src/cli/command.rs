@@ -32,19 +32,14 @@ pub(super) enum Next {
 ///
 /// When there is no such command, or when it fails.
 pub(super) async fn run(line: &str, context: &CliContext, options: &mut PrintOptions) -> Result<Next> {
-    let words: Vec<&str> = line.trim_start_matches('\\').trim_end_matches(';').split_whitespace().collect();
-    let unknown = || MetaxyError::Invalid(format!("{line} is not a command; \\? lists all commands"));
-    match words.join(" ").parse::<Command>().map_err(|()| unknown())? {
+    match parsed(line)? {
         Command::Quit => return Ok(Next::Quit),
-        Command::Include(Some(file)) => return Ok(Next::Include(file.into())),
-        Command::Include(None) => {
-            return Err(MetaxyError::Invalid("\\i needs the name of a file".to_owned()));
-        }
+        Command::Include(file) => return included(file),
         Command::OutputFormat(None) => {
             report::output(format!("Output format is {:?}.\n", options.format).as_bytes())?
         }
         Command::OutputFormat(Some(option)) => {
-            let option: OutputFormat = option.parse().map_err(|()| unknown())?;
+            let option: OutputFormat = option.parse().map_err(|()| unknown(line))?;
             option.execute(options).map_err(failure)?;
         }
         Command::ObjectStoreProfileMode(_) => {
@@ -58,6 +53,37 @@ pub(super) async fn run(line: &str, context: &CliContext, options: &mut PrintOpt
         command => command.execute(context, options).await.map_err(failure)?,
     }
     Ok(Next::Continue)
+}
+
+/// As [`run`], for a file whose results are not printed.
+///
+/// # Errors
+///
+/// A command that is there to print, or to say how.
+pub(super) fn without_output(line: &str) -> Result<Next> {
+    match parsed(line)? {
+        Command::Quit => Ok(Next::Quit),
+        Command::Include(file) => included(file),
+        _ => Err(MetaxyError::Invalid(format!(
+            "{line} is for files of -f; those of --prepare print nothing, and \\i and \\q are all that they can have"
+        ))),
+    }
+}
+
+fn parsed(line: &str) -> Result<Command> {
+    let words: Vec<&str> = line.trim_start_matches('\\').trim_end_matches(';').split_whitespace().collect();
+    words.join(" ").parse::<Command>().map_err(|()| unknown(line))
+}
+
+fn unknown(line: &str) -> MetaxyError {
+    MetaxyError::Invalid(format!("{line} is not a command; \\? lists all commands"))
+}
+
+fn included(file: Option<String>) -> Result<Next> {
+    match file {
+        Some(file) => Ok(Next::Include(file.into())),
+        None => Err(MetaxyError::Invalid("\\i needs the name of a file".to_owned())),
+    }
 }
 
 /// The commands, with what they do here.
@@ -79,6 +105,8 @@ fn help(context: &CliContext, options: &PrintOptions) -> Result<()> {
     if options.format == PrintFormat::Automatic {
         options.format = PrintFormat::Table;
     }
+    // How many rows it is, and how long it took, belongs to tables alone.
+    options.quiet |= options.format != PrintFormat::Table;
     let column = |text: fn(&(&'static str, &'static str)) -> &'static str| -> ArrayRef {
         Arc::new(COMMANDS.iter().map(text).map(Some).collect::<StringArray>())
     };

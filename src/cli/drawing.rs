@@ -24,7 +24,7 @@ pub(super) struct Drawing {
     #[arg(help_heading = "Global options")]
     format: Option<String>,
 
-    /// Write to this file instead of the standard output
+    /// Write to this file instead of the standard output, which `-` stands for, too
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
@@ -170,7 +170,7 @@ impl Drawing {
             },
             Shape::Rows(format) => rows().in_format(format)?,
         };
-        match &self.output {
+        match self.file() {
             Some(file) => {
                 write(file, &text)?;
                 program.notice(&format!("Wrote {}.", file.display()));
@@ -178,6 +178,11 @@ impl Drawing {
             }
             None => report::output(text.as_bytes()),
         }
+    }
+
+    /// The file to write; without one it is the standard output.
+    fn file(&self) -> Option<&Path> {
+        self.output.as_deref().filter(|file| *file != Path::new("-"))
     }
 
     /// What is asked for, or what the name of the file says.
@@ -192,7 +197,7 @@ impl Drawing {
                 _ => Shape::Rows(program.format()),
             });
         }
-        let Some(file) = &self.output else { return Ok(Shape::Picture(Form::Text)) };
+        let Some(file) = self.file() else { return Ok(Shape::Picture(Form::Text)) };
         let ending = file.extension().map(|ending| ending.to_string_lossy().to_lowercase());
         match ending.as_deref() {
             Some("txt") => Ok(Shape::Picture(Form::Text)),
@@ -203,7 +208,7 @@ impl Drawing {
             Some("json") => Ok(Shape::Rows(Format::Json)),
             Some("csv") => Ok(Shape::Rows(Format::Csv)),
             _ => Err(MetaxyError::File {
-                file: file.clone(),
+                file: file.to_owned(),
                 reason: "its name does not say what to write; end it with .txt, .mmd, .dot, .svg, .html, .json or \
                          .csv, or give --format"
                     .to_owned(),
@@ -219,7 +224,7 @@ impl Drawing {
         };
         let large = matches!(form, Form::Svg | Form::Html);
         let versions = !self.no_versions && !self.minimal;
-        let is_terminal = self.output.is_none() && std::io::stdout().is_terminal();
+        let is_terminal = self.file().is_none() && std::io::stdout().is_terminal();
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Style {
             fields: !self.no_fields && !self.minimal,

@@ -6,7 +6,7 @@ use datafusion::arrow::datatypes::{FieldRef, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::common::DFSchema;
 
-use super::sql_text::expressions;
+use super::sql_text::filters;
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
 use crate::session::MetaxySession;
@@ -88,5 +88,5 @@ fn planned(
     texts: &[String],
     fields: Vec<FieldRef>,
 ) -> Result<Vec<datafusion::logical_expr::Expr>> {
-    expressions(session, texts, &DFSchema::try_from(Schema::new(fields))?)
+    filters(session, texts, &DFSchema::try_from(Schema::new(fields))?)
 }

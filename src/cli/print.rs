@@ -7,8 +7,8 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::csv::WriterBuilder as CsvBuilder;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
-use datafusion::arrow::json::writer::LineDelimited;
-use datafusion::arrow::json::{ArrayWriter, WriterBuilder};
+use datafusion::arrow::json::WriterBuilder;
+use datafusion::arrow::json::writer::{JsonArray, LineDelimited};
 use datafusion::common::instant::Instant;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::config::FormatOptions;
@@ -30,7 +30,7 @@ use crate::error::{MetaxyError, Result};
 use crate::session::MetaxyStatement;
 use crate::store::Progress;
 
-/// Runs one statement and prints what it returns, then how many rows and how long it took.
+/// Runs one statement and prints what it returns; behind a table also how many rows there are and how long it took.
 ///
 /// A table is as wide as its widest cell, so its rows are held until the last one is there, as far as they are
 /// shown at all; every other format is printed as rows arrive.
@@ -76,7 +76,8 @@ pub(super) async fn execute(
         PrintFormat::Json => (print_json(stream, bar).await?, MaxRows::Unlimited),
         other => (print_lines(stream, bar, other, style).await?, MaxRows::Unlimited),
     };
-    if !options.quiet {
+    // Other formats are for programs, which would take these lines for rows.
+    if !options.quiet && format == PrintFormat::Table {
         report::output(summary(rows, limit, start).as_bytes())?;
     }
     Ok(())
@@ -134,14 +135,13 @@ async fn print_lines(
         }
         if batch.num_rows() > 0 {
             leave_screen(&mut bar);
-            print_batches(
-                format,
-                batch.schema(),
-                std::slice::from_ref(&batch),
-                MaxRows::Unlimited,
-                rows == 0,
-                style,
-            )?;
+            if format == PrintFormat::NdJson {
+                report::output(&objects(&batch).map_err(arrow)?)?;
+            } else {
+                let (schema, first) = (batch.schema(), rows == 0);
+                let batches = std::slice::from_ref(&batch);
+                print_batches(format, schema, batches, MaxRows::Unlimited, first, style)?;
+            }
         }
         rows += batch.num_rows();
     }
@@ -178,10 +178,8 @@ fn flat(batch: &RecordBatch) -> Result<RecordBatch> {
         if !field.data_type().is_nested() {
             return Ok((field.name().clone(), ArrayRef::clone(column)));
         }
-        let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
-        writer.write(&RecordBatch::try_from_iter([("cell", ArrayRef::clone(column))])?)?;
-        writer.finish()?;
-        let lines = String::from_utf8_lossy(writer.get_ref()).into_owned();
+        let objects = objects(&RecordBatch::try_from_iter([("cell", ArrayRef::clone(column))])?)?;
+        let lines = String::from_utf8_lossy(&objects);
         let cells: StringArray = lines
             .lines()
             .map(|line| {
@@ -195,9 +193,17 @@ fn flat(batch: &RecordBatch) -> Result<RecordBatch> {
     RecordBatch::try_from_iter(columns.collect::<Result<Vec<_>, ArrowError>>().map_err(arrow)?).map_err(arrow)
 }
 
+/// A line of JSON per row, with every column: DataFusion's printer leaves out those that are NULL.
+fn objects(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(Vec::new());
+    writer.write(batch)?;
+    writer.finish()?;
+    Ok(writer.into_inner())
+}
+
 /// One JSON array around all rows; nothing for a statement that has no result.
 async fn print_json(mut stream: SendableRecordBatchStream, bar: Bar) -> Result<usize> {
-    let mut writer = ArrayWriter::new(Vec::new());
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, JsonArray>(Vec::new());
     let has_result = !stream.schema().fields().is_empty();
     let (mut rows, mut bar) = (0, Some(bar));
     while let Some(batch) = stream.next().await {

@@ -7,10 +7,11 @@ use tokio::sync::OnceCell;
 
 use super::args::Globals;
 use super::commands::sql::Input;
+use super::context::CliContext;
 use super::progress::{self, Bar};
 use super::report;
 use super::rows::{Format, Rows};
-use super::run::Source;
+use super::run::{self, Flow, Source};
 use crate::config::{Config, Environment, Setting, StoreConfig};
 use crate::error::{MetaxyError, Result};
 use crate::session::{MetaxySession, SessionOptions};
@@ -122,20 +123,17 @@ impl Program {
         Ok(Bar::over(self.session().await?.context()))
     }
 
-    /// Runs the statements of files for what they leave in the session, views above all; their results are not
-    /// printed.
+    /// Runs files for what they leave in the session, views above all; their results are not printed.
     ///
     /// # Errors
     ///
-    /// The first failure, behind the file's name.
+    /// The first failure, behind the file's name and line.
     pub(super) async fn prepare(&self, files: &[PathBuf]) -> Result<()> {
-        let session = self.session().await?;
+        let context = CliContext::new(self.session().await?.clone());
         for file in files {
-            let text = Source::read(Input::File(file.clone()))?.text;
-            let failed = |error| MetaxyError::File { file: file.clone(), reason: report::describe(&error) };
-            for statement in session.parse(&text).map_err(failed)? {
-                let frame = session.execute(statement).await.map_err(failed)?;
-                frame.collect().await.map_err(|error| failed(error.into()))?;
+            let source = Source::read(Input::File(file.clone()))?;
+            if run::prepare(&context, &source).await? == Flow::Quit {
+                break;
             }
         }
         Ok(())

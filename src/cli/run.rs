@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use datafusion_cli::print_options::PrintOptions;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::task::JoinError;
 
 use super::command::{self, Next};
 use super::commands::sql::Input;
 use super::context::CliContext;
 use super::script::{Piece, Script};
-use super::{print, report};
+use super::{print, remote, report};
 use crate::error::{MetaxyError, Result};
 use crate::session::MetaxyStatement;
 
@@ -59,6 +61,26 @@ impl Source {
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         Ok(Self { name: Some(file.display().to_string()), text })
     }
+
+    /// The file that a line of another one includes.
+    fn included(line: &str, file: &Path, depth: usize) -> Result<Self> {
+        if depth == MAX_INCLUDES {
+            let reason = format!("{line}: files include each other more than {MAX_INCLUDES} deep");
+            return Err(MetaxyError::Invalid(reason));
+        }
+        Self::file(file)
+    }
+
+    /// An error of what starts here, behind the file's name and line if there is one.
+    fn failure(&self, script: &Script<'_>, start: usize, error: MetaxyError) -> MetaxyError {
+        match &self.name {
+            Some(name) if !report::is_end(&error) => {
+                let file = format!("{name}:{}", script.line(start)).into();
+                MetaxyError::File { file, reason: report::describe(&error) }
+            }
+            _ => error,
+        }
+    }
 }
 
 fn file_error(file: impl Into<PathBuf>, error: &std::io::Error) -> MetaxyError {
@@ -96,7 +118,7 @@ impl Runner {
 
     async fn run_nested(&mut self, source: &Source, depth: usize) -> Result<Flow> {
         let mut script = Script::new(&source.text);
-        while let Some(piece) = self.next_piece(&mut script)? {
+        while let Some(piece) = next_piece(&self.context, &mut script)? {
             let (start, result) = match piece {
                 Piece::Sql(range) => (range.start, self.run_sql(&script, &range).await),
                 Piece::Command(range) => {
@@ -104,32 +126,17 @@ impl Runner {
                 }
             };
             self.print_warnings();
-            match (result, &source.name) {
-                (Ok(Flow::Continue), _) => {}
-                (Err(error), Some(name)) if !report::is_end(&error) => {
-                    let file = format!("{name}:{}", script.line(start)).into();
-                    return Err(MetaxyError::File { file, reason: report::describe(&error) });
-                }
-                (end, _) => return end,
+            match result {
+                Ok(Flow::Continue) => {}
+                Ok(Flow::Quit) => return Ok(Flow::Quit),
+                Err(error) => return Err(source.failure(&script, start, error)),
             }
         }
         Ok(Flow::Continue)
     }
 
-    fn next_piece(&self, script: &mut Script<'_>) -> Result<Option<Piece>> {
-        let name = self.context.dialect();
-        match dialect_from_str(name) {
-            Some(dialect) => Ok(script.next(name.as_ref(), dialect.as_ref())),
-            None => Err(MetaxyError::Config(format!("the SQL dialect {name} is unknown to the parser"))),
-        }
-    }
-
     async fn run_sql(&self, script: &Script<'_>, range: &Range<usize>) -> Result<Flow> {
-        let session = self.context.session();
-        // Only an error needs to know where in the file the statement is.
-        let statements =
-            session.parse(script.text(range)).or_else(|_| session.parse(&script.in_place(range)))?;
-        for statement in statements {
+        for statement in statements(&self.context, script, range)? {
             self.run_statement(statement).await?;
         }
         Ok(Flow::Continue)
@@ -163,10 +170,7 @@ impl Runner {
         match command::run(line, &self.context, &mut self.options).await? {
             Next::Continue => Ok(Flow::Continue),
             Next::Quit => Ok(Flow::Quit),
-            Next::Include(_) if depth == MAX_INCLUDES => Err(MetaxyError::Invalid(format!(
-                "{line}: files include each other more than {MAX_INCLUDES} deep"
-            ))),
-            Next::Include(file) => self.run_nested(&Source::file(&file)?, depth + 1).await,
+            Next::Include(file) => self.run_nested(&Source::included(line, &file, depth)?, depth + 1).await,
         }
     }
 
@@ -176,6 +180,77 @@ impl Runner {
             report::warning(&warning);
         }
     }
+}
+
+/// Runs a text for what it leaves in the session, views above all; its results are not printed.
+///
+/// # Errors
+///
+/// The first failure, behind the file's name and line; a command that would print.
+pub(super) async fn prepare(context: &CliContext, source: &Source) -> Result<Flow> {
+    prepare_nested(context, source, 0).await
+}
+
+fn prepare_nested<'a>(
+    context: &'a CliContext,
+    source: &'a Source,
+    depth: usize,
+) -> BoxFuture<'a, Result<Flow>> {
+    async move {
+        let mut script = Script::new(&source.text);
+        while let Some(piece) = next_piece(context, &mut script)? {
+            let (start, result) = match piece {
+                Piece::Sql(range) => (range.start, prepare_sql(context, &script, &range).await),
+                Piece::Command(range) => {
+                    (range.start, prepare_command(context, script.text(&range), depth).await)
+                }
+            };
+            match result {
+                Ok(Flow::Continue) => {}
+                Ok(Flow::Quit) => return Ok(Flow::Quit),
+                Err(error) => return Err(source.failure(&script, start, error)),
+            }
+        }
+        Ok(Flow::Continue)
+    }
+    .boxed()
+}
+
+async fn prepare_sql(context: &CliContext, script: &Script<'_>, range: &Range<usize>) -> Result<Flow> {
+    for statement in statements(context, script, range)? {
+        let plan = context.session().plan(statement).await?;
+        remote::execute(context, plan).await?.collect().await?;
+    }
+    Ok(Flow::Continue)
+}
+
+async fn prepare_command(context: &CliContext, line: &str, depth: usize) -> Result<Flow> {
+    match command::without_output(line)? {
+        Next::Continue => Ok(Flow::Continue),
+        Next::Quit => Ok(Flow::Quit),
+        Next::Include(file) => {
+            let source = Source::included(line, &file, depth)?;
+            prepare_nested(context, &source, depth + 1).await
+        }
+    }
+}
+
+fn next_piece(context: &CliContext, script: &mut Script<'_>) -> Result<Option<Piece>> {
+    let name = context.dialect();
+    match dialect_from_str(name) {
+        Some(dialect) => Ok(script.next(name.as_ref(), dialect.as_ref())),
+        None => Err(MetaxyError::Config(format!("the SQL dialect {name} is unknown to the parser"))),
+    }
+}
+
+fn statements(
+    context: &CliContext,
+    script: &Script<'_>,
+    range: &Range<usize>,
+) -> Result<Vec<MetaxyStatement>> {
+    let session = context.session();
+    // Only an error needs to know where in the file the statement is.
+    session.parse(script.text(range)).or_else(|_| session.parse(&script.in_place(range)))
 }
 
 fn stopped(error: &JoinError) -> MetaxyError {

@@ -13,6 +13,9 @@ use super::report;
 use crate::error::{MetaxyError, Result};
 use crate::session::{MetaxySession, MetaxyStatement};
 
+/// How DataFusion begins when it has looked for a column in vain.
+const NO_COLUMN: &str = "Schema error: ";
+
 /// A string literal.
 pub(super) fn string(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
@@ -30,9 +33,12 @@ pub(super) fn name(text: &str) -> String {
 /// Text that is not exactly one expression: what follows it is never run.
 pub(super) fn conditions(session: &MetaxySession, texts: &[String]) -> Result<Option<String>> {
     let state = session.context().state();
-    // What the parser has read, not the text: nothing can hide in it.
-    let checked: Vec<String> =
-        texts.iter().map(|text| Ok(format!("({})", parsed(&state, text)?.expr))).collect::<Result<_>>()?;
+    // The text itself, since what the parser has read doesn't always mean the same once it is printed. All of it was
+    // read as one expression, so nothing can hide in it; a comment at its end stops with the line.
+    let checked: Vec<String> = texts
+        .iter()
+        .map(|text| parsed(&state, text).map(|_| format!("({text}\n)")))
+        .collect::<Result<_>>()?;
     Ok((!checked.is_empty()).then(|| checked.join(" AND ")))
 }
 
@@ -42,6 +48,16 @@ pub(super) fn conditions(session: &MetaxySession, texts: &[String]) -> Result<Op
 ///
 /// As [`conditions`].
 pub(super) fn have_subquery(session: &MetaxySession, texts: &[String]) -> Result<bool> {
+    let state = session.context().state();
+    for text in texts {
+        if asks(&parsed(&state, text)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn asks(condition: &ExprWithAlias) -> bool {
     struct AnyQuery;
     impl Visitor for AnyQuery {
         type Break = ();
@@ -49,16 +65,26 @@ pub(super) fn have_subquery(session: &MetaxySession, texts: &[String]) -> Result
             ControlFlow::Break(())
         }
     }
-    let state = session.context().state();
-    for text in texts {
-        if parsed(&state, text)?.expr.visit(&mut AnyQuery).is_break() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    condition.expr.visit(&mut AnyQuery).is_break()
 }
 
-/// The conditions as expressions over columns; subqueries can't be used here.
+/// As [`expressions`], for filters of an increment, which look at nothing but the row.
+///
+/// # Errors
+///
+/// As [`expressions`], or a subquery.
+pub(super) fn filters(session: &MetaxySession, texts: &[String], schema: &DFSchema) -> Result<Vec<Expr>> {
+    let state = session.context().state();
+    for text in texts {
+        if asks(&parsed(&state, text)?) {
+            let reason = "it has a subquery, which is not supported here; write the values themselves";
+            return Err(refusal(text, reason));
+        }
+    }
+    expressions(session, texts, schema)
+}
+
+/// The conditions as expressions over columns; subqueries that ask tables can't be used here.
 ///
 /// # Errors
 ///
@@ -67,7 +93,15 @@ pub(super) fn expressions(session: &MetaxySession, texts: &[String], schema: &DF
     let state = session.context().state();
     let planned = |text: &String| {
         let expr = parsed(&state, text)?;
-        state.create_logical_expr_from_sql_expr(expr, schema).map_err(|error| refused(text, error))
+        let has_query = asks(&expr);
+        state.create_logical_expr_from_sql_expr(expr, schema).map_err(|error| {
+            let reason = report::describe(&error.into());
+            // Tables are not looked for: those that are said not to be there may well be.
+            match has_query && reason.starts_with("table '") {
+                true => refusal(text, "its subquery can't ask for tables here; write the values themselves"),
+                false => refusal(text, &reason),
+            }
+        })
     };
     texts.iter().map(planned).collect()
 }
@@ -81,11 +115,27 @@ fn parsed(state: &SessionState, text: &str) -> Result<ExprWithAlias> {
     Ok(parsed)
 }
 
+/// The error of a statement in which these conditions stand: if it is about a column that isn't there, it is theirs.
+pub(super) fn failure(texts: &[String], error: MetaxyError) -> MetaxyError {
+    match report::describe(&error) {
+        reason if reason.starts_with(NO_COLUMN) && !texts.is_empty() => {
+            refusal(&texts.join(" AND "), &reason)
+        }
+        _ => error,
+    }
+}
+
 fn refused(text: &str, error: DataFusionError) -> MetaxyError {
-    let reason = report::describe(&error.into());
+    refusal(text, &report::describe(&error.into()))
+}
+
+fn refusal(text: &str, reason: &str) -> MetaxyError {
     // The list of all columns that there are is longer than everything else that is to be said.
-    let reason = reason.split(". Valid fields are ").next().unwrap_or_default();
-    let reason = reason.trim_start_matches("Schema error: ");
+    let reason = match reason.split_once(" Valid fields are ") {
+        Some((said, _)) => said.strip_suffix('.').unwrap_or(said),
+        None => reason,
+    };
+    let reason = reason.trim_start_matches(NO_COLUMN);
     MetaxyError::Invalid(format!("condition {text:?} can't be used: {reason}"))
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use indexmap::IndexMap;
 
 use super::model::{StoreConfig, StoreKind};
+use super::secret::redact;
 use super::suggest::hint;
 use crate::error::{MetaxyError, Result};
 
@@ -43,7 +44,8 @@ impl<'a> Chain<'a> {
                 let known: Vec<&str> = self.stores.keys().map(String::as_str).collect();
                 let hint = hint(named, &known);
                 return Err(fail(format!(
-                    "fallback_stores names {named:?}, and there is no such store; {hint}"
+                    "fallback_stores names {:?}, and there is no such store; {hint}",
+                    redact(named)
                 )));
             };
             if let Some(start) = path.iter().position(|store| store == fallback) {

@@ -9,6 +9,7 @@ use super::{
     find::{absolute, find},
     model::{Config, StoreConfig, StoreKind},
     read::read,
+    secret::redact,
     suggest::hint,
     tree::{Node, Origin},
 };
@@ -71,7 +72,7 @@ impl Config {
             let place = self.file.as_ref().map_or_else(String::new, |file| format!(" in {}", file.display()));
             let known: Vec<&str> = self.stores.keys().map(String::as_str).collect();
             let reason = if known.is_empty() {
-                format!("no store is configured{place}: add [stores.{name}] with its type")
+                format!("no store is configured{place}: add [stores.{}] with its type", redact(name))
             } else {
                 hint(name, &known)
             };

@@ -69,7 +69,7 @@ impl Config {
         ];
         for store in self.stores.values() {
             let key = |name: &str| format!("stores.{}.{name}", store.name);
-            all.push((key("type"), json!(store.kind.name())));
+            all.push((key("type"), json!(redact(store.kind.name()))));
             all.push((key("config.root_path"), json!(store.root_path.as_deref().map(redact))));
             let algorithm = store.hash_algorithm.as_deref().unwrap_or("xxhash32");
             all.push((key("config.hash_algorithm"), json!(algorithm)));

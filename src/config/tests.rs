@@ -301,6 +301,9 @@ fn stores_by_name() {
     let message = config.store("prd").unwrap_err().to_string();
     assert_eq!(message, "unknown store \"prd\"; did you mean \"prod\"?");
     assert!(config.default_store().unwrap_err().to_string().ends_with("known: prod"));
+    // A URL in the place of a name may have a password.
+    let message = config.store("postgresql://ada:hunter2@host/x").unwrap_err().to_string();
+    assert_eq!(message, "unknown store \"postgresql://***@host/x\"; known: prod");
     assert!(load("", &[]).unwrap().default_store().unwrap_err().to_string().contains("add [stores.dev]"));
 }
 

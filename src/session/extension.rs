@@ -346,7 +346,7 @@ impl Extension {
                 let store = opened.get(&config.name);
                 DescribedStore {
                     name: config.name.clone(),
-                    kind: config.kind.name().to_owned(),
+                    kind: crate::config::redact(config.kind.name()),
                     location: match (store, &config.root_path) {
                         (Some(store), _) => store.location(),
                         (None, Some(root)) => crate::config::redact(root),

@@ -59,8 +59,14 @@ impl MetaxySession {
         // What can't be a feature's name, a file's for example, was not meant as one.
         crate::model::FeatureKey::parse(&name.replace("__", "/")).ok()?;
         match graph.lookup(name) {
-            Err(error @ MetaxyError::UnknownFeature { .. }) => {
-                Some(self.elsewhere(&table.catalog, name).unwrap_or(error))
+            Err(MetaxyError::UnknownFeature { feature, reason }) => {
+                // Not only features have names here.
+                let reason = match reason.is_empty() {
+                    true => "there is no table or view of this name either".to_owned(),
+                    false => reason,
+                };
+                let unknown = MetaxyError::UnknownFeature { feature, reason };
+                Some(self.elsewhere(&table.catalog, name).unwrap_or(unknown))
             }
             _ => None,
         }

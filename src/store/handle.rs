@@ -129,7 +129,8 @@ impl Store {
                 return Err(MetaxyError::Store {
                     store: config.name.clone(),
                     reason: format!(
-                        "type {kind:?} is not supported by this build; it has delta, parquet, postgresql and memory"
+                        "type {:?} is not supported by this build; it has delta, parquet, postgresql and memory",
+                        crate::config::redact(kind)
                     ),
                 });
             }

@@ -103,6 +103,15 @@ fn quiet_prints_results_only() {
     for flag in ["-q", "--quiet"] {
         assert_eq!(Cli::new(folder.path()).args([flag, "-c", "SELECT 1 AS n"]).run().ok(), table);
     }
+    // What programs read has results only, without being told so; a statement without a result has none.
+    let sql = ["-c", "CREATE VIEW v AS SELECT 1 AS n", "-c", "SELECT n FROM v"];
+    for (format, rows) in
+        [("json", "[{\"n\":1}]\n"), ("nd-json", "{\"n\":1}\n"), ("csv", "n\n1\n"), ("tsv", "n\n1\n")]
+    {
+        assert_eq!(Cli::new(folder.path()).args(["--format", format]).args(sql).run().ok(), rows);
+    }
+    let help = Cli::new(folder.path()).args(["--format", "csv", "-f", "-"]).run_with_input("\\?\n").ok();
+    assert!(help.starts_with("Command,Description\n") && !help.contains("Elapsed"), "{help}");
 }
 
 #[test]
@@ -119,7 +128,9 @@ fn formats() {
     assert_eq!(print("table", sql), table);
     assert_eq!(print("automatic", sql), table);
     let rows: Value = serde_json::from_str(&print("json", sql)).unwrap();
-    assert_eq!(rows, json!([{"a": 1, "b": "x, \"y\""}, {"a": 2}]));
+    // Every row has every column.
+    assert_eq!(rows, json!([{"a": 1, "b": "x, \"y\""}, {"a": 2, "b": null}]));
+    assert_eq!(print("json", "SELECT NULL AS a, 1 AS b"), "[{\"a\":null,\"b\":1}]\n");
     let lines: Vec<Value> =
         print("nd-json", sql).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(json!(lines), rows);
@@ -258,6 +269,7 @@ fn secrets_are_never_shown() {
              storage_options = {{ AWS_SECRET_ACCESS_KEY = \"{SECRET}\", PLAIN = \"${{PASSWORD}}\" }}\n\
              [stores.db]\ntype = \"metaxy.ext.duckdb.DuckDBMetadataStore\"\n\
              [stores.db.config]\nconnection_string = \"postgres://ada:{SECRET}@host/x\"\n\
+             [stores.odd]\ntype = \"postgresql://ada:{SECRET}@host/x\"\n\
              [stores.s3]\ntype = \"delta\"\n[stores.s3.config]\nroot_path = \"s3://ada:{SECRET}@bucket/x?sig={SECRET}\"\n\
              [ext.datafusion]\nfeatures = [\"features.toml\"]\n"
         )
@@ -304,6 +316,10 @@ fn secrets_are_never_shown() {
         config("dev").replace("connection_string = \"", "root_path = [\"").replace("host/x\"", "host/x\"]"),
         config("s3"),
         config("db"),
+        config("odd"),
+        config(&format!("postgresql://ada:{SECRET}@host/x")),
+        config("dev")
+            .replace("root_path = ", &format!("fallback_stores = [\"s3://{SECRET}@b/x\"]\nroot_path = ")),
     ] {
         project.write("metaxy.toml", &wrong);
         look("SELECT 1");

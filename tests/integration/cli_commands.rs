@@ -140,6 +140,11 @@ fn a_soft_delete_and_its_dry_run() {
     assert_eq!(delete(&["--where", "path LIKE '%.tmp'", "-q"]).ok(), "feature,rows\nphoto,1\n");
     assert_eq!(live(), "path\na.jpg\nb.jpg\n");
     assert_eq!(delete(&["--where", "path LIKE '%.tmp'", "-q"]).ok(), "feature,rows\nphoto,0\n");
+    for more in [&["--soft"][..], &["--hard", "--yes"], &["--with-feature-history"]] {
+        let ran = delete(&[&["--where", "path = 'nothing'"], more].concat());
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "feature,rows\nphoto,0\n"));
+        assert_eq!(ran.stderr, "No rows met the condition: nothing was deleted.\n");
+    }
     // A view of a file, and a subquery.
     fs::write(folder.path().join("gone.sql"), "CREATE VIEW gone AS SELECT 'b.jpg' AS path").unwrap();
     let gone = ["--prepare", "gone.sql", "--where", "path IN (SELECT path FROM gone)", "-q"];
@@ -178,6 +183,39 @@ fn a_condition_is_one_expression() {
         &["delete", "photo", "--where", "path = 'a.jpg' -- or not", "--format", "csv", "-q"],
     );
     assert_eq!(ran.ok(), "feature,rows\nphoto,1\n");
+    // Conditions mean what they say, one by one.
+    for (conditions, rows) in [
+        (&["--where", "1 = - -1"][..], 2),
+        (&["--where", "path = 'c.tmp' OR path = 'b.jpg' -- both", "--where", "path < 'c' /* one */"], 1),
+    ] {
+        let args = [&["delete", "photo", "--dry-run", "--format", "csv", "-q"], conditions].concat();
+        assert_eq!(run(folder.path(), &args).ok(), format!("feature,rows\nphoto,{rows}\n"));
+    }
+}
+
+#[test]
+fn conditions_of_a_copy_ask_no_tables() {
+    let folder = photos();
+    let copy = |condition| {
+        let args = ["copy", "photo", "--from", "dev", "--to", "prod", "--dry-run", "-q", "--format", "csv"];
+        run(folder.path(), &[&args[..], &["--where", condition]].concat())
+    };
+    assert_eq!(copy("path IN (SELECT 'a.jpg')").ok(), "feature,rows\nphoto,1\n");
+    let error = copy("path IN (SELECT path FROM photo__face)").failed();
+    assert!(error.contains("can't be used: its subquery can't ask for tables"), "{error}");
+}
+
+#[test]
+fn a_column_that_is_not_there_is_told_without_all_that_are() {
+    let folder = photos();
+    let all = ["delete", "photo", "--yes"];
+    for more in [&["--dry-run"][..], &[], &["--hard"], &["--with-feature-history"]] {
+        let error =
+            |condition| run(folder.path(), &[&all[..], more, &["--where", condition]].concat()).failed();
+        assert_eq!(error("nope = 1"), r#"condition "nope = 1" can't be used: No field named nope"#);
+        let near = error("metaxy_provenanc = '1'");
+        assert!(near.contains("Did you mean") && near.ends_with("'?"), "{near}");
+    }
 }
 
 #[test]
@@ -382,10 +420,15 @@ fn configurations_without_secrets() {
     let s3 = format!(
         "[stores.s3]\ntype = \"delta\"\n[stores.s3.config]\nroot_path = \"s3://ada:{secret}@bucket/x?sig={secret}\"\n"
     );
-    fs::write(folder.path().join("metaxy.toml"), format!("{config}{db}{s3}")).unwrap();
+    // In places where no URL belongs.
+    let url = format!("postgresql://ada:{secret}@host/x");
+    let odd = format!("[stores.odd]\ntype = \"{url}\"\n");
+    fs::write(folder.path().join("metaxy.toml"), format!("{config}{db}{s3}{odd}")).unwrap();
     for args in [
         &["list", "stores"][..],
         &["list", "features", "--store", "s3"],
+        &["list", "features", "--store", url.as_str()],
+        &["status", "--store", "odd"],
         &["status", "--store", "s3"],
         &["push", "--store", "db"],
         &["copy", "--all-features", "--from", "s3", "--to", "dev"],

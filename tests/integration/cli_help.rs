@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::cli_project::photos;
 use crate::docs::{matches, session, shell};
-use crate::support::Cli;
+use crate::support::{Cli, repository};
 
 /// The subcommands that `--help` lists.
 pub fn subcommands() -> Vec<String> {
@@ -55,6 +55,24 @@ fn another_project(folder: &Path) {
     Cli::new(folder).args(["push", "-q"]).env("METAXY_PROJECT", "people").run().ok();
     let owner = "[[feature]]\nkey = \"photo/owner\"\nid_columns = [\"name\"]\ndeps = [\"person\"]\n";
     fs::write(folder.join("features.toml"), features + owner).unwrap();
+}
+
+#[test]
+fn the_page_of_the_command_line_lists_every_subcommand() {
+    let page = fs::read_to_string(repository("docs/cli.md")).unwrap();
+    let (start, _) = page.split_once("\n## ").unwrap();
+    let cells: Vec<&str> = start
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .filter_map(|line| line.split(" | ").next())
+        .collect();
+    for command in subcommands() {
+        let (alone, with_more) = (format!("`{command}`"), format!("`{command} "));
+        assert!(
+            cells.iter().any(|cell| cell.contains(&alone) || cell.contains(&with_more)),
+            "{command} is not in docs/cli.md"
+        );
+    }
 }
 
 #[test]

@@ -41,9 +41,11 @@ fn new_changed_and_removed_images_are_listed() {
     let changed =
         "change,path,size\nstale,images/b.jpg,16\nnew,images/d.jpg,6\norphaned,images/more/c.jpg,6\n";
     assert_eq!(script(folder, "changes.sql"), changed);
-    let status = ["status", "--prepare", "listing.sql", "--samples", "images=images_now", "--format", "csv"];
-    let counted = Cli::new(folder).args(status).run().ok();
-    assert!(counted.contains("\nimages,needs_update,3,1,1,1,0,1,"), "{counted}");
+    for file in ["listing.sql", "changes.sql"] {
+        let status = ["status", "--prepare", file, "--samples", "images=images_now", "--format", "csv"];
+        let counted = Cli::new(folder).args(status).run().ok();
+        assert!(counted.contains("\nimages,needs_update,3,1,1,1,0,1,"), "{counted}");
+    }
     assert_eq!(script(folder, "update.sql"), "count\n2\ncount\n1\n");
     assert_eq!(script(folder, "changes.sql"), nothing);
     // A file that comes back.
@@ -128,8 +130,11 @@ fn folders_and_names_of_all_kinds() {
         assert_eq!(ran.code, Some(2), "{wrong:?}: {ran:#?}");
         assert!(files_below(nowhere.path()).is_empty());
     }
-    let ran = Cli::new(named.path()).args(["init", "images", "--feature", "a//b"]).run();
-    assert!(ran.failed().contains("a//b"));
+    for key in ["a//b", "A B"] {
+        let ran = Cli::new(named.path()).args(["init", "images", "--feature", key]).run();
+        assert!(ran.code == Some(2) && ran.stderr.starts_with("error: invalid key"), "{ran:#?}");
+        assert!(ran.stderr.contains(key), "{ran:#?}");
+    }
 }
 
 #[test]
@@ -146,6 +151,27 @@ fn a_folder_that_is_not_there_is_refused() {
         assert!(ran.code == Some(2) && ran.stderr.starts_with(&format!("error: {problem}")), "{ran:#?}");
         assert!(files_below(folder.path()).is_empty());
     }
+}
+
+#[test]
+fn the_folder_of_the_store_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("metaxy-store/images")).unwrap();
+    for given in ["metaxy-store", "./metaxy-store/", "metaxy-store/images"] {
+        let ran = Cli::new(folder.path()).args(["init", given]).run();
+        let problem = "error: the store of the project goes into metaxy-store, and its files would be listed";
+        assert!(ran.code == Some(2) && ran.stderr.starts_with(problem), "{ran:#?}");
+        assert!(files_below(folder.path()).is_empty());
+    }
+}
+
+#[test]
+fn a_folder_may_be_named_like_a_place_in_the_scripts() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("{view}")).unwrap();
+    fs::write(folder.path().join("{view}/a.jpg"), "a").unwrap();
+    Cli::new(folder.path()).args(["init", "{view}"]).run().ok();
+    assert_eq!(script(folder.path(), "changes.sql"), "change,path,size\nnew,{view}/a.jpg,1\n");
 }
 
 #[test]

@@ -90,6 +90,27 @@ fn a_parent_that_is_taken_out_of_its_project_gives_its_children_no_other_version
 }
 
 #[test]
+fn files_that_are_prepared_take_in_others() {
+    let folder = photos();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let graph = |file: &str| run(folder.path(), &["graph", "--minimal", "--prepare", file]);
+    write("define.sql", "CREATE FEATURE blur ID COLUMNS (path) FROM photo;\nSELECT 1 AS not_printed;\n");
+    write("outer.sql", "-- What is there.\n\\i define.sql\n\\q\nnothing of this is run");
+    let drawn = graph("outer.sql").ok();
+    assert!(drawn.contains("blur") && !drawn.contains("not_printed"), "{drawn}");
+    // Errors have the file and the line; a circle ends.
+    write("wrong.sql", "SELECT 1;\n\nSELECT nope;\n");
+    assert!(graph("wrong.sql").failed().starts_with("wrong.sql:3: "));
+    write("outer.sql", "\\i wrong.sql\n");
+    assert!(graph("outer.sql").failed().starts_with("outer.sql:1: wrong.sql:3: "));
+    write("circle.sql", "\\i circle.sql\n");
+    assert!(graph("circle.sql").failed().contains("files include each other more than 32 deep"));
+    write("outer.sql", "SELECT 1;\n\\d\n");
+    let error = graph("outer.sql").failed();
+    assert!(error.starts_with("outer.sql:2: \\d is for files of -f; "), "{error}");
+}
+
+#[test]
 fn definitions_are_printed_as_a_script() {
     let folder = photos();
     let script = run(folder.path(), &["describe", "--all-features", "--format", "sql"]).ok();
@@ -150,6 +171,12 @@ fn files_say_by_their_names_that_they_are_data() {
         let written = fs::read_to_string(folder.path().join(file)).unwrap();
         assert_eq!(written, run(folder.path(), &["graph", "--format", format]).ok());
     }
+    // No file: the standard output.
+    for args in [&["graph"][..], &["graph", "--format", "svg"], &["diff", "--format", "csv"]] {
+        let printed = run(folder.path(), &[args, &["-o", "-"]].concat()).ok();
+        assert_eq!(printed, run(folder.path(), args).ok());
+    }
+    assert!(!folder.path().join("-").exists());
 }
 
 #[test]
@@ -232,4 +259,6 @@ fn a_file_whose_name_is_no_text_is_named() {
         let error = Cli::new(folder.path()).sql(&[&sql]).run().failed();
         assert!(error.contains(r"images/old/caf\xE9.jpg") && error.contains("rename it"), "{error}");
     }
+    // A pattern leaves it out.
+    assert_eq!(csv(folder.path(), "SELECT path FROM files('images/**/*.png')"), "path\n");
 }

@@ -135,7 +135,7 @@ fn a_root_is_compared_with_its_samples() {
         ("photo=listing; DROP VIEW listing", "neither a table nor one query"),
         ("photo=(SELECT 1); SELECT 2", "neither a table nor one query"),
         ("photo=DELETE FROM photo", "syntax error"),
-        ("photo=nowhere", "nowhere"),
+        ("photo=nowhere", "unknown feature nowhere; there is no table or view of this name either"),
         ("photos=listing", "did you mean photo?"),
         ("photo/face=listing", "is not checked here"),
     ] {
@@ -309,7 +309,7 @@ fn conditions_narrow_what_is_asked() {
     assert_eq!(count(&["--stale-when", "path = 'a.jpg'"]), [1, 1, 0, 1]);
     assert_eq!(count(&["--stale-if", "faces = 1", "--filter", "path = 'a.jpg'"]), [1, 1, 0, 0]);
     // It concerns one feature: the others are checked.
-    for wrong in ["nope = 1", "faces > 0; DROP TABLE photo", "faces", "faces > 0 AS x"] {
+    for wrong in ["nope = 1", "face = 1", "faces > 0; DROP TABLE photo", "faces", "faces > 0 AS x"] {
         let ran = status(folder.path(), &["photo/size", "photo/face", "--filter", wrong]);
         assert_eq!(
             (ran.code, lines(&ran)["photo/face"]["status"].clone()),
@@ -317,6 +317,15 @@ fn conditions_narrow_what_is_asked() {
             "{wrong}"
         );
         assert!(!ran.stderr.contains("Valid fields"), "{ran:#?}");
+    }
+    for option in ["--filter", "--global-filter", "--stale-when"] {
+        for wrong in ["path IN (SELECT 'a.jpg')", "EXISTS (SELECT path FROM photo)"] {
+            let error = status(folder.path(), &["photo/face", option, wrong]).failed();
+            assert!(
+                error.contains("can't be used: it has a subquery, which is not supported here"),
+                "{error}"
+            );
+        }
     }
     let ran = status(folder.path(), &["photo/size", "photo/face", "--filter", "faces > 0"]);
     let found = lines(&ran);

@@ -105,10 +105,11 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     let bar = program.bar().await?;
     if asks || args.dry_run || deletions.len() > 1 {
         for (deletion, feature) in deletions.iter_mut().zip(&features) {
-            counts.push(match fixed {
-                true => Box::pin(deletion.fix(session, feature)).await?,
-                false => deletion.count(session).await?,
-            });
+            let count = match fixed {
+                true => Box::pin(deletion.fix(session, feature)).await,
+                false => deletion.count(session).await,
+            };
+            counts.push(count.map_err(|error| sql_text::failure(&args.conditions, error))?);
         }
     }
     drop(bar);
@@ -127,16 +128,19 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
                     if !counts.is_empty() {
                         print(program, &features, &counts)?;
                     }
-                    return Err(error);
+                    return Err(sql_text::failure(&args.conditions, error));
                 }
             }
         }
     }
     print(program, &features, &counts)?;
-    program.notice(match (args.dry_run, args.hard) {
-        (true, _) => "This was a dry run: nothing was deleted.",
-        (false, true) => "Rows were removed for good.",
-        (false, false) => "Rows were marked as deleted; a sample that is written again is live again.",
+    let none = counts.iter().all(|count| *count == 0);
+    program.notice(match (args.dry_run, none, args.hard) {
+        (true, ..) => "This was a dry run: nothing was deleted.",
+        (false, true, _) if args.conditions.is_empty() => "There are no rows: nothing was deleted.",
+        (false, true, _) => "No rows met the condition: nothing was deleted.",
+        (false, false, true) => "Rows were removed for good.",
+        (false, false, false) => "Rows were marked as deleted; a sample that is written again is live again.",
     });
     Ok(Outcome::Done)
 }

@@ -42,8 +42,8 @@ pub(in crate::cli) struct Args {
 ///
 /// # Errors
 ///
-/// A file is there already or can't be written, or a name can't be made into a key. A folder that isn't there is wrong
-/// usage.
+/// A file is there already or can't be written, or the folder's name can't be made into a key. A folder that isn't
+/// there, and names that can't be used, are wrong usage.
 pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
     let here = working_folder()?;
     let Some(folder) =
@@ -71,6 +71,13 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
         let reason = format!("{folder} has the project's own files in it; name a folder that has not");
         return Ok(Outcome::Usage(reason));
     }
+    if holds_store(&real(&here.join(folder)), &real(&real(&here).join(STORE))) {
+        let reason = format!(
+            "the store of the project goes into {STORE}, and its files would be listed with those of {folder}; name \
+             another folder"
+        );
+        return Ok(Outcome::Usage(reason));
+    }
     let project = match args.project {
         Some(name) => name,
         None => project_name(&here),
@@ -79,7 +86,10 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
         return Ok(Outcome::Usage(format!("{project:?} is no project: {problem}")));
     }
     let feature = match &args.feature {
-        Some(key) => FeatureKey::parse(key)?,
+        Some(key) => match FeatureKey::parse(key) {
+            Ok(key) => key,
+            Err(error) => return Ok(Outcome::Usage(error.to_string())),
+        },
         None => FeatureKey::parse(&key_of(folder))?,
     };
     let names = Names { project, folder: folder.to_owned(), feature };
@@ -97,6 +107,9 @@ pub(super) async fn run(program: &Program, args: Args) -> Result<Outcome> {
 
 /// What is written, in this order.
 const FILES: [&str; 5] = ["metaxy.toml", "features.toml", "listing.sql", "changes.sql", "update.sql"];
+
+/// The folder of the store, as the configuration has it.
+const STORE: &str = "metaxy-store";
 
 /// What the files are about.
 struct Names {
@@ -121,17 +134,43 @@ impl Names {
 
     fn filled_in(&self, text: &str) -> String {
         let table = self.feature.table_name();
-        text.replace("{project}", &self.project)
-            .replace("{location}", &string(&self.folder))
-            .replace("{view}", &format!("{}_now", table.to_lowercase()))
-            .replace("{table}", &table_in_sql(&table))
-            .replace("{feature}", &self.feature.to_string())
-            .replace("{folder}", &self.folder)
+        let values = [
+            ("{project}", self.project.clone()),
+            ("{location}", string(&self.folder)),
+            ("{view}", format!("{}_now", table.to_lowercase())),
+            ("{table}", table_in_sql(&table)),
+            ("{feature}", self.feature.to_string()),
+            ("{folder}", self.folder.clone()),
+            ("{store}", STORE.to_owned()),
+        ];
+        // In one pass: a folder may have a name that looks like one of these.
+        let (mut filled, mut rest) = (String::new(), text);
+        while let Some(start) = rest.find('{') {
+            let (before, from) = rest.split_at(start);
+            filled += before;
+            let value = values.iter().find_map(|(place, value)| Some((value, from.strip_prefix(*place)?)));
+            rest = match value {
+                Some((value, behind)) => {
+                    filled += value;
+                    behind
+                }
+                None => {
+                    filled.push('{');
+                    from.strip_prefix('{').unwrap_or_default()
+                }
+            };
+        }
+        filled + rest
     }
 
     fn next_steps(&self) -> String {
         self.filled_in(NEXT)
     }
+}
+
+/// Whether files of the store are among those of the folder: it is the store's, or within it, or around it.
+fn holds_store(folder: &Path, store: &Path) -> bool {
+    folder.starts_with(store) || store.starts_with(folder)
 }
 
 /// Why the files of this folder can't be watched: it isn't there, or is none.
@@ -276,7 +315,7 @@ type = "delta"
 
 [stores.dev.config]
 # The folder of the tables. It is made by the first write.
-root_path = "metaxy-store"
+root_path = "{store}"
 hash_algorithm = "xxhash64"
 
 [ext.datafusion]
@@ -387,7 +426,7 @@ mod tests {
         let feature = FeatureKey::parse("a/b-c").unwrap();
         let names = Names { project: "p".to_owned(), folder: "it's".to_owned(), feature };
         for (name, text) in names.files() {
-            for word in ["{project}", "{location}", "{view}", "{table}", "{feature}", "{folder}"] {
+            for word in ["{project}", "{location}", "{view}", "{table}", "{feature}", "{folder}", "{store}"] {
                 assert!(!text.contains(word), "{name}: {text}");
             }
         }
@@ -397,5 +436,28 @@ mod tests {
             update.contains("INSERT INTO a__b_c\n") && update.contains("resolve_update('a/b-c', "),
             "{update}"
         );
+    }
+
+    #[test]
+    fn names_that_look_like_places_stay_as_they_are() {
+        let feature = FeatureKey::parse("files").unwrap();
+        let names = Names { project: "p".to_owned(), folder: "{{view} {feature".to_owned(), feature };
+        assert_eq!(names.filled_in("{view} of {location}"), "files_now of '{{view} {feature'");
+        let [(_, config), ..] = names.files();
+        assert!(config.contains("\nroot_path = \"metaxy-store\"\n"), "{config}");
+    }
+
+    #[test]
+    fn files_of_the_store_are_not_watched() {
+        let store = Path::new("/p/metaxy-store");
+        for (folder, holds) in [
+            ("/p/metaxy-store", true),
+            ("/p/metaxy-store/images", true),
+            ("/p", true),
+            ("/p/metaxy-store-2", false),
+            ("/p/images", false),
+        ] {
+            assert_eq!(holds_store(Path::new(folder), store), holds, "{folder}");
+        }
     }
 }

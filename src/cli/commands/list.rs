@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::cli::program::{Outcome, Program};
 use crate::cli::rows::Rows;
 use crate::cli::select::Projects;
+use crate::config::redact;
 use crate::error::Result;
 
 const EXAMPLE: &str = "\
@@ -99,9 +100,9 @@ fn stores(program: &Program) -> Result<Rows> {
     for store in config.stores.values() {
         rows.push([
             json!(store.name),
-            json!(store.kind.name()),
-            json!(store.root_path.as_deref().map(crate::config::redact)),
-            names(store.fallback_stores.iter().cloned()),
+            json!(redact(store.kind.name())),
+            json!(store.root_path.as_deref().map(redact)),
+            names(store.fallback_stores.iter().map(|name| redact(name))),
             json!(store.name == default),
         ]);
     }
