@@ -128,7 +128,12 @@ fn definitions_are_printed_as_a_script() {
 #[test]
 fn descriptions_of_no_features_have_a_header() {
     let described =
-        |folder: &Path, format: &str| run(folder, &["describe", "--all-features", "--format", format]).ok();
+        |folder: &Path, format: &str| run(folder, &["describe", "-q", "--all-features", "--format", format]);
+    let described = |folder: &Path, format: &str| {
+        let ran = described(folder, format);
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        ran.stdout
+    };
     let folder = photos();
     let some = described(folder.path(), "csv");
     let header = "feature,table_name,project,version,definition_version,defined_in,is_external,description,id_columns,\
