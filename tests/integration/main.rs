@@ -12,6 +12,7 @@ mod cli;
 mod cli_commands;
 mod cli_errors;
 mod cli_help;
+mod cli_incremental;
 mod cli_init;
 mod cli_pictures;
 mod cli_prepared;

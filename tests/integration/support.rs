@@ -316,6 +316,9 @@ pub fn assert_no_strays(table: &Path) {
     assert_eq!(odd, Vec::<String>::new(), "leftovers in the log");
 }
 
+/// The program's cache folder, in the working folder.
+pub const CACHE: &str = ".cache";
+
 /// The program, ready to be run.
 pub struct Cli {
     command: Command,
@@ -346,6 +349,8 @@ impl Cli {
         }
         // If anything panics, or an error carries a backtrace, it must show.
         command.env("RUST_BACKTRACE", "1").current_dir(folder).stdin(Stdio::null());
+        // What one test has found out helps no other one.
+        command.env("XDG_CACHE_HOME", folder.join(CACHE));
         Self { command }
     }
 
