@@ -25,7 +25,7 @@ fn project() -> TempDir {
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     write(
         "metaxy.toml",
-        "store = \"dev\"\n[stores.dev]\ntype = \"delta\"\nconfig.root_path = \"st\"\n\
+        "project = \"p\"\nstore = \"dev\"\n[stores.dev]\ntype = \"delta\"\nconfig.root_path = \"st\"\n\
          [ext.datafusion]\nfeatures = [\"features.toml\"]\n",
     );
     write(
