@@ -1,9 +1,10 @@
 //! The rows of chosen keys.
 
 use datafusion::arrow::array::{Array, ArrayRef};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::functions_aggregate::min_max::{MaxAccumulator, MinAccumulator};
-use datafusion::logical_expr::{Accumulator, Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Accumulator, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit};
 
 use crate::operators::among;
 use crate::update::plain;
@@ -22,6 +23,53 @@ pub(super) fn of_keys(plan: LogicalPlan, columns: &[String], keys: &[ArrayRef]) 
         }
     }
     LogicalPlanBuilder::from(plan).filter(condition)?.build()
+}
+
+/// Whether rows can be chosen by these columns before it is known which of them count: no cast of a column fails for any
+/// row.
+pub(super) fn can_be_chosen(plan: &LogicalPlan, columns: &[String]) -> bool {
+    columns.iter().all(|column| is_had_by_every_row(plan, column))
+}
+
+fn is_had_by_every_row(plan: &LogicalPlan, name: &str) -> bool {
+    let is_named = |schema: &DFSchema| schema.fields().iter().position(|field| field.name() == name);
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            let Some(expr) = is_named(&projection.schema).and_then(|index| projection.expr.get(index)) else {
+                return false;
+            };
+            never_fails(expr, projection.input.schema())
+                && expr
+                    .column_refs()
+                    .iter()
+                    .all(|column| is_had_by_every_row(&projection.input, &column.name))
+        }
+        _ => {
+            let mut inputs = plan.inputs().into_iter().filter(|input| is_named(input.schema()).is_some());
+            inputs.all(|input| is_had_by_every_row(input, name))
+        }
+    }
+}
+
+fn never_fails(expr: &Expr, schema: &DFSchema) -> bool {
+    match expr {
+        Expr::Alias(alias) => never_fails(&alias.expr, schema),
+        Expr::Cast(cast) => {
+            let from = cast.expr.get_type(schema);
+            never_fails(&cast.expr, schema)
+                && from.is_ok_and(|from| keeps_every_value(&from, cast.field.data_type()))
+        }
+        _ => true,
+    }
+}
+
+fn keeps_every_value(from: &DataType, to: &DataType) -> bool {
+    let width = |integer: &DataType| integer.primitive_width().unwrap_or_default();
+    let widens = from.is_integer()
+        && to.is_integer()
+        && width(from) < width(to)
+        && (from.is_unsigned_integer() || to.is_signed_integer());
+    from == to || widens || (to.is_string() && (from.is_string() || from.is_integer()))
 }
 
 fn within(column: Expr, low: ScalarValue, high: ScalarValue) -> Expr {
@@ -44,7 +92,7 @@ mod tests {
     use std::sync::Arc;
 
     use datafusion::arrow::array::{Int64Array, StringArray};
-    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::arrow::datatypes::{Field, Schema};
     use datafusion::datasource::{empty::EmptyTable, provider_as_source};
 
     use super::*;

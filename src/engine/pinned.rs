@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, Result};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::functions::core::{coalesce, get_field, named_struct};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, cast};
 
-use crate::records::{Moment, Record};
+use super::chosen::can_be_chosen;
+use crate::records::{KEYS, Moment, Record};
 use crate::store::{DeltaRows, FeatureTable};
 use crate::update::Increment;
 
@@ -57,7 +58,7 @@ impl Pinned {
         if increment.inputs.len() < sides {
             return Ok(None);
         }
-        let mut question = format!("{FORM} {} {session}\n{description:?}\n", env!("CARGO_PKG_VERSION"));
+        let mut question = format!("{FORM} {} {session:?}\n{description:?}\n", env!("CARGO_PKG_VERSION"));
         let mut opened = Vec::new();
         for input in increment.inputs.iter().take(sides) {
             let Some(scan) = only_scan(input) else { return Ok(None) };
@@ -69,7 +70,9 @@ impl Pinned {
             let Some(rows) = stored.provider.downcast_ref::<DeltaRows>() else { return Ok(None) };
             let ids = &feature.definition().spec.id_columns;
             let keys = description.keys.iter().map(|key| key_of(input, key, ids)).collect::<Option<Vec<_>>>();
-            let Some(keys) = keys else { return Ok(None) };
+            let Some(keys) = keys.filter(|_| can_be_chosen(input, &description.keys)) else {
+                return Ok(None);
+            };
             if !describe(input, feature, rows, &mut question)? {
                 return Ok(None);
             }
@@ -81,8 +84,7 @@ impl Pinned {
         let mut pinned = increment.clone();
         let mut tables = Vec::new();
         for (input, (feature, rows, keys)) in pinned.inputs.iter_mut().zip(opened) {
-            let rows = rows.now().await?;
-            let Some(moment) = rows.moment().await else { return Ok(None) };
+            let Some((rows, moment)) = rows.at_a_moment().await? else { return Ok(None) };
             let held = Arc::new(feature.with_rows(Arc::new(rows.clone())));
             *input = over(input, &(held as Arc<dyn TableProvider>))?;
             tables.push(Table { rows, moment, keys });
@@ -132,6 +134,9 @@ impl Pinned {
                     .project(exprs)?
                     .build()?,
             );
+        }
+        if written > KEYS as u64 {
+            return everything("much has changed");
         }
         if gain
             && all_rows(self.tables.iter().map(|table| &table.rows)).is_none_or(|all| written > all / ONE_IN)
@@ -214,15 +219,35 @@ fn describe(
 ) -> Result<bool> {
     let mut pure = true;
     plan.apply(|node| {
-        let exprs = node.expressions();
-        pure &= exprs.iter().all(is_pure);
-        let _ = writeln!(question, "{} {:?} {exprs:?}", node.display(), node.schema().as_arrow());
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+        let columns = match node {
+            LogicalPlan::TableScan(scan) => scan.projection.as_ref(),
+            _ => None,
+        };
+        let _ = writeln!(question, "{columns:?} {:?}", node.schema().as_arrow());
+        for expr in node.expressions() {
+            pure &= is_pure(&expr);
+            let (expr, literals) = without_literals(expr)?;
+            let _ = writeln!(question, "{expr:?} {literals:?}");
+        }
+        Ok(TreeNodeRecursion::Continue)
     })?;
     let ids = &feature.definition().spec.id_columns;
     let (view, versions) = (feature.view(), feature.version_keys());
-    let _ = writeln!(question, "{} {view:?} {ids:?} {versions:?}", rows.address());
+    let _ = writeln!(question, "{:?} {view:?} {ids:?} {versions:?}", rows.address());
     Ok(pure)
+}
+
+/// An expression and the values that it had, as type and text: printed as a part of it, different texts can look the same.
+fn without_literals(expr: Expr) -> Result<(Expr, Vec<(DataType, Option<String>)>)> {
+    let mut literals = Vec::new();
+    let rest = expr.transform_up(|node| match node {
+        Expr::Literal(value, _) => {
+            literals.push((value.data_type(), (!value.is_null()).then(|| value.to_string())));
+            Ok(Transformed::yes(Expr::Literal(ScalarValue::Null, None)))
+        }
+        node => Ok(Transformed::no(node)),
+    });
+    Ok((rest?.data, literals))
 }
 
 /// Whether an expression says the same of the same row at any time and in any session.
@@ -230,7 +255,6 @@ fn is_pure(expr: &Expr) -> bool {
     let is_known = |node: &Expr| match node {
         Expr::Alias(_)
         | Expr::Column(_)
-        | Expr::Literal(..)
         | Expr::BinaryExpr(_)
         | Expr::Like(_)
         | Expr::Not(_)
@@ -248,6 +272,8 @@ fn is_pure(expr: &Expr) -> bool {
         | Expr::Cast(_)
         | Expr::TryCast(_)
         | Expr::InList(_) => true,
+        // The text of a nested value says too little of it.
+        Expr::Literal(value, _) => !value.data_type().is_nested(),
         // Their meaning is not the session's.
         Expr::ScalarFunction(function) => {
             [coalesce(), get_field(), named_struct()].iter().any(|known| **known == *function.func)

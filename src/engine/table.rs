@@ -19,7 +19,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
 
-use super::chosen::of_keys;
+use super::chosen::{can_be_chosen, of_keys};
 use super::followed::Followed;
 use super::native_exec::NativeExec;
 use super::planning::Planner;
@@ -152,7 +152,9 @@ impl IncrementTable {
         if description.current.is_none() || !wanted.iter().any(only_answers) {
             return Ok(false);
         }
-        let mut stored = true;
+        let sides = description.expected.len() + 1;
+        let mut stored =
+            self.increment.inputs.iter().take(sides).all(|input| can_be_chosen(input, &description.keys));
         for input in &self.increment.inputs {
             input.apply(|node| {
                 stored &= match node {

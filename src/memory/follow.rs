@@ -8,6 +8,7 @@ use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::physical_plan::execute_stream;
 use futures::TryStreamExt;
 
@@ -41,11 +42,15 @@ impl Follow {
         inputs: &[Input],
         context: &Arc<TaskContext>,
     ) -> Result<RecordBatch> {
+        let reservation = MemoryConsumer::new("IncrementExec[keys]").register(context.memory_pool());
         let mut batches = vec![columns_of(known, &self.keys)?];
         for input in inputs {
             let mut rows = execute_stream(Arc::clone(&input.plan), Arc::clone(context))?;
             while let Some(batch) = rows.try_next().await? {
-                batches.push(columns_of(&batch, &self.keys)?);
+                let keys = columns_of(&batch, &self.keys)?;
+                // They are put together, and numbered.
+                reservation.try_grow(3 * keys.get_array_memory_size())?;
+                batches.push(keys);
             }
         }
         Ok(concat_batches(&self.keys, &batches)?)

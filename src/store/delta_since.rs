@@ -1,5 +1,10 @@
 //! What has happened to a Delta table since a moment of its past.
 
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use datafusion::common::Result;
+use deltalake::DeltaTable;
 use deltalake::kernel::Action;
 use deltalake::logstore::get_actions;
 use serde_json::Value;
@@ -12,33 +17,63 @@ use crate::records::Moment;
 const COMMITS: u64 = 256;
 
 impl DeltaRows {
-    /// The moment that these rows are of, if its commit is still in the log.
-    pub(crate) async fn moment(&self) -> Option<Moment> {
-        let version = self.table.version()?;
-        let state = self.table.snapshot().ok()?;
-        Some(Moment { table: state.metadata().id().to_owned(), version, commit: self.commit(version).await? })
+    /// The rows as they are now, and the moment that this is. `None` if the log doesn't show that they are of that moment:
+    /// where a table was set back, a handle that was open before would put two histories together.
+    pub(crate) async fn at_a_moment(&self) -> Result<Option<(Self, Moment)>> {
+        let mut rows = self.clone();
+        if !rows.is_of_its_commit().await {
+            rows.table = DeltaTable::new(rows.table.log_store());
+            rows.table.load().await?;
+        }
+        let rows = rows.now().await?;
+        if !rows.is_of_its_commit().await {
+            return Ok(None);
+        }
+        let (Some(version), Ok(state)) = (rows.table.version(), rows.table.snapshot()) else {
+            return Ok(None);
+        };
+        let table = state.metadata().id().to_owned();
+        let Some(entry) = rows.entry(version).await else { return Ok(None) };
+        Ok(Some((rows, Moment { table, version, commit: hash(&entry) })))
+    }
+
+    /// Whether the log's commit of this version is the one that led to these rows: the files that it adds are among
+    /// theirs, and no two commits add a file of one name. Of a commit that adds none, nobody can tell.
+    async fn is_of_its_commit(&self) -> bool {
+        let (Some(version), Ok(state)) = (self.table.version(), self.table.snapshot()) else { return false };
+        let Some(entry) = self.entry(version).await else { return false };
+        let Ok(actions) = get_actions(version, &entry) else { return false };
+        let mut added = actions.into_iter().filter_map(|action| match action {
+            Action::Add(file) => Some(file.path),
+            _ => None,
+        });
+        let files: HashSet<String> = state.log_data().iter().map(|file| file.path().into_owned()).collect();
+        added.next().is_some_and(|first| files.contains(&first)) && added.all(|path| files.contains(&path))
     }
 
     /// The files with rows that were written since then, if that is all that has happened; otherwise what else has.
-    pub(crate) async fn added_since(&self, then: &Moment, now: &Moment) -> Result<Vec<String>, String> {
+    pub(crate) async fn added_since(
+        &self,
+        then: &Moment,
+        now: &Moment,
+    ) -> std::result::Result<Vec<String>, String> {
         if then.table != now.table {
             return Err("a table was made anew".to_owned());
         }
         if then.version > now.version || now.version - then.version > COMMITS {
             return Err(format!("a table is {} commits away", now.version.abs_diff(then.version)));
         }
-        let commit = if then.version == now.version {
-            Some(now.commit.clone())
-        } else {
-            self.commit(then.version).await
+        let gone = || "a part of a log is gone".to_owned();
+        let commit = match then.version == now.version {
+            true => now.commit.clone(),
+            false => hash(&self.entry(then.version).await.ok_or_else(gone)?),
         };
-        if commit.as_ref() != Some(&then.commit) {
+        if commit != then.commit {
             return Err("a table has another history".to_owned());
         }
         let mut added = Vec::new();
         for version in then.version + 1..=now.version {
-            let entry = self.table.log_store().read_commit_entry(version).await;
-            let Ok(Some(entry)) = entry else { return Err("a part of a log is gone".to_owned()) };
+            let entry = self.entry(version).await.ok_or_else(gone)?;
             let actions = get_actions(version, &entry)
                 .map_err(|_| "a log has entries of an unknown kind".to_owned())?;
             for action in actions {
@@ -70,8 +105,12 @@ impl DeltaRows {
         Some(rows)
     }
 
-    async fn commit(&self, version: u64) -> Option<String> {
-        let entry = self.table.log_store().read_commit_entry(version).await.ok()??;
-        Some(format!("{:032x}", xxh3_128(&entry)))
+    /// What the log has of a version, if it still has it.
+    async fn entry(&self, version: u64) -> Option<Bytes> {
+        self.table.log_store().read_commit_entry(version).await.ok().flatten()
     }
+}
+
+fn hash(entry: &Bytes) -> String {
+    format!("{:032x}", xxh3_128(entry))
 }

@@ -64,3 +64,65 @@ fn a_process_goes_on_from_what_another_one_has_found() {
     assert_eq!(said(folder, question), first);
     assert_eq!(way(folder), "everything (there is no earlier comparison)");
 }
+
+/// The answer to a question, which has to be the same without what was found before.
+fn same(folder: &Path, sql: &str) -> String {
+    let whole = Cli::new(folder).sql(&["SET metaxy.incremental_resolve = false", sql]).run().ok();
+    assert_eq!(said(folder, sql), whole, "{sql}");
+    whole
+}
+
+#[test]
+fn lists_that_look_alike_are_different_questions() {
+    let folder = project();
+    let tags = "INSERT INTO b SELECT id, metaxy_provenance_by_field,
+                CASE id WHEN 4 THEN ['a, b'] WHEN 5 THEN ['a', 'b'] END AS tags FROM b";
+    said(folder.path(), tags);
+    let one = "SELECT id FROM resolve_update('b', stale_when => tags = ['a, b']) ORDER BY id";
+    let two = "SELECT id FROM resolve_update('b', stale_when => tags = ['a', 'b']) ORDER BY id";
+    let answers = [one, two, one].map(|question| same(folder.path(), question));
+    assert!(answers[0] == answers[2] && answers[0] != answers[1], "{answers:?}");
+}
+
+#[test]
+fn an_id_that_counts_nowhere_fails_nowhere() {
+    let folder = project();
+    let folder = folder.path();
+    let features = fs::read_to_string(folder.join("features.toml")).unwrap();
+    let text = "[[feature]]\nkey = \"c\"\nid_columns = [\"id\"]\n\
+                [[feature]]\nkey = \"d\"\nid_columns = [\"id\"]\ndeps = [\"c\"]\n";
+    fs::write(folder.join("features.toml"), features + text).unwrap();
+    let write = |id: &str| {
+        said(
+            folder,
+            &format!(
+                "INSERT INTO c SELECT '{id}' AS id, named_struct('default', '1') AS metaxy_provenance_by_field"
+            ),
+        )
+    };
+    for id in ["1", "2", "3", "4"] {
+        write(id);
+    }
+    said(
+        folder,
+        "INSERT INTO d SELECT CAST(id AS BIGINT) AS id, metaxy_provenance_by_field FROM resolve_update('d')",
+    );
+    let questions =
+        ["SELECT id, metaxy_increment FROM resolve_update('d')", "SELECT * FROM resolve_update('d')"];
+    for question in questions {
+        same(folder, question);
+    }
+    // No number, but gone before anybody asks.
+    write("abc");
+    said(folder, "DELETE FROM c WHERE id = 'abc'");
+    for question in questions {
+        same(folder, question);
+    }
+    said(
+        folder,
+        "INSERT INTO c SELECT '2' AS id, named_struct('default', '2') AS metaxy_provenance_by_field",
+    );
+    for question in questions {
+        assert!(same(folder, question).contains("stale"), "{question}");
+    }
+}
