@@ -237,9 +237,12 @@ fn describe(
     Ok(pure)
 }
 
+/// The type of each value, and its text unless it is NULL.
+type Values = Vec<(DataType, Option<String>)>;
+
 /// An expression and the values that it had, as type and text: printed as a part of it, different texts can look the same.
-fn without_literals(expr: Expr) -> Result<(Expr, Vec<(DataType, Option<String>)>)> {
-    let mut literals = Vec::new();
+fn without_literals(expr: Expr) -> Result<(Expr, Values)> {
+    let mut literals = Values::new();
     let rest = expr.transform_up(|node| match node {
         Expr::Literal(value, _) => {
             literals.push((value.data_type(), (!value.is_null()).then(|| value.to_string())));
