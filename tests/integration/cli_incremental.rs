@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use datafusion_metaxy::config::{Config, Environment};
+use datafusion_metaxy::session::{MetaxySession, SessionOptions};
 use tempfile::TempDir;
 
 use crate::support::{CACHE, Cli};
@@ -125,4 +127,52 @@ fn an_id_that_counts_nowhere_fails_nowhere() {
     for question in questions {
         assert!(same(folder, question).contains("stale"), "{question}");
     }
+}
+
+/// The rows of one feature's folder as they were.
+fn set_back(from: &Path, to: &Path) {
+    fs::remove_dir_all(to.join("_delta_log")).unwrap();
+    fs::create_dir_all(to.join("_delta_log")).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join("_delta_log").join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn what_was_open_before_a_table_was_set_back_leaves_no_record() {
+    let folder = project();
+    let folder = folder.path();
+    let (table, backup) = (folder.join("st/a.delta"), folder.join("backup"));
+    fs::create_dir(&backup).unwrap();
+    for entry in fs::read_dir(table.join("_delta_log")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), backup.join(entry.file_name())).unwrap();
+    }
+    let change = |id: u8| {
+        format!(
+            "INSERT INTO a SELECT {id} AS id, named_struct('default', 'v{id}') AS metaxy_provenance_by_field"
+        )
+    };
+    let question = "SELECT id, metaxy_increment FROM resolve_update('b') ORDER BY id";
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let mut config = Config::load(None, folder, &Environment::default()).unwrap();
+        // In the file it is relative to the working directory.
+        config.stores["dev"].root_path = Some(folder.join("st").display().to_string());
+        let records = Some(folder.join(CACHE).join("metaxy/increments"));
+        let session = MetaxySession::open(config, SessionOptions { records, ..SessionOptions::default() })
+            .await
+            .unwrap();
+        said(folder, &change(2));
+        said(folder, &change(3));
+        session.sql("SET metaxy.incremental_resolve = true").await.unwrap();
+        session.sql(&format!("PREPARE due AS {question}")).await.unwrap();
+        session.sql("EXECUTE due").await.unwrap().collect().await.unwrap();
+        set_back(&backup, &table);
+        for id in [4, 5, 6] {
+            said(folder, &change(id));
+        }
+        session.sql("EXECUTE due").await.unwrap().collect().await.unwrap();
+    });
+    assert!(same(folder, question).contains('4'));
 }
