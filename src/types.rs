@@ -28,6 +28,21 @@ pub(crate) fn storable(data_type: &DataType) -> DataType {
     }
 }
 
+/// Whether a cast has a value for every value, so that it can be made of rows of which it isn't known yet whether they count.
+pub(crate) fn cast_never_fails(from: &DataType, to: &DataType) -> bool {
+    let width = |integer: &DataType| integer.primitive_width().unwrap_or_default();
+    let widens = from.is_integer()
+        && to.is_integer()
+        && width(from) < width(to)
+        && (from.is_unsigned_integer() || to.is_signed_integer());
+    // Bytes need not be text, and times can lie beyond those that have one.
+    let has_text = from.is_string()
+        || from.is_integer()
+        || from.is_floating()
+        || matches!(from, DataType::Boolean | DataType::Null);
+    from == to || widens || (to.is_string() && has_text)
+}
+
 fn storable_field(field: &FieldRef) -> FieldRef {
     Arc::new(Field::new(field.name(), storable(field.data_type()), field.is_nullable()))
 }

@@ -1,12 +1,12 @@
 //! The rows of chosen keys.
 
 use datafusion::arrow::array::{Array, ArrayRef};
-use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::functions_aggregate::min_max::{MaxAccumulator, MinAccumulator};
 use datafusion::logical_expr::{Accumulator, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit};
 
 use crate::operators::among;
+use crate::types::cast_never_fails;
 use crate::update::plain;
 
 /// The rows of `plan` with one of these keys. The range of each column lets the scans pass over files and parts of them.
@@ -57,19 +57,10 @@ fn never_fails(expr: &Expr, schema: &DFSchema) -> bool {
         Expr::Cast(cast) => {
             let from = cast.expr.get_type(schema);
             never_fails(&cast.expr, schema)
-                && from.is_ok_and(|from| keeps_every_value(&from, cast.field.data_type()))
+                && from.is_ok_and(|from| cast_never_fails(&from, cast.field.data_type()))
         }
         _ => true,
     }
-}
-
-fn keeps_every_value(from: &DataType, to: &DataType) -> bool {
-    let width = |integer: &DataType| integer.primitive_width().unwrap_or_default();
-    let widens = from.is_integer()
-        && to.is_integer()
-        && width(from) < width(to)
-        && (from.is_unsigned_integer() || to.is_signed_integer());
-    from == to || widens || (to.is_string() && (from.is_string() || from.is_integer()))
 }
 
 fn within(column: Expr, low: ScalarValue, high: ScalarValue) -> Expr {
@@ -92,7 +83,7 @@ mod tests {
     use std::sync::Arc;
 
     use datafusion::arrow::array::{Int64Array, StringArray};
-    use datafusion::arrow::datatypes::{Field, Schema};
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
     use datafusion::datasource::{empty::EmptyTable, provider_as_source};
 
     use super::*;

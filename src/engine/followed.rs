@@ -48,17 +48,20 @@ impl Followed {
         };
         let keys = Arc::new(Schema::new(description.keys.iter().map(field).collect::<Result<Vec<_>>>()?));
         let record = records.get(&pinned.question);
-        let (known, written, said) = match (pinned.since(record.as_deref(), &keys, gain).await?, record) {
-            (Since::Changes { rows, files }, Some(record)) => {
-                let said = format!("changes since the last comparison (files={files})");
-                (Some(record.keys.clone()), rows, said)
-            }
-            (Since::Everything(reason), _) => (None, Vec::new(), format!("everything ({reason})")),
-            (Since::Changes { .. }, None) => (None, Vec::new(), "everything".to_owned()),
+        let since = match &record {
+            Some(record) => pinned.since(record, &keys, gain).await?,
+            None => Since::Everything("there is no earlier comparison".to_owned()),
         };
+        let (written, said) = match since {
+            Since::Changes { rows, files } => {
+                (Some(rows), format!("changes since the last comparison (files={files})"))
+            }
+            Since::Everything(reason) => (None, format!("everything ({reason})")),
+        };
+        let known = record.filter(|_| written.is_some()).map(|record| record.keys.clone());
         let (record, records) = (pinned.record(), Arc::clone(records));
         let found = Arc::new(move |keys| records.put(record(keys)));
         let follow = Follow { keys, known, said, found };
-        Ok(Some(Self { increment: pinned.increment, follow, written }))
+        Ok(Some(Self { increment: pinned.increment, follow, written: written.unwrap_or_default() }))
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
@@ -93,9 +94,7 @@ impl Pinned {
     }
 
     /// What an answer with these keys says of the tables.
-    pub(super) fn record(
-        &self,
-    ) -> impl Fn(datafusion::arrow::array::RecordBatch) -> Record + Send + Sync + 'static {
+    pub(super) fn record(&self) -> impl Fn(RecordBatch) -> Record + Send + Sync + 'static {
         let moments: Vec<Moment> = self.tables.iter().map(|table| table.moment.clone()).collect();
         let question = self.question.clone();
         move |keys| Record { question: question.clone(), moments: moments.clone(), keys }
@@ -103,9 +102,8 @@ impl Pinned {
 
     /// What has to be looked at if this record is true. `keys` has the columns of the key in their common type. With
     /// `gain`, everything is unless less would save time.
-    pub(super) async fn since(&self, record: Option<&Record>, keys: &SchemaRef, gain: bool) -> Result<Since> {
+    pub(super) async fn since(&self, record: &Record, keys: &SchemaRef, gain: bool) -> Result<Since> {
         let everything = |reason: &str| Ok(Since::Everything(reason.to_owned()));
-        let Some(record) = record else { return everything("there is no earlier comparison") };
         if record.moments.len() != self.tables.len() || record.keys.schema().fields() != keys.fields() {
             return everything("the earlier comparison was another one");
         }
@@ -125,10 +123,8 @@ impl Pinned {
             written += rows;
             count += files.len();
             let rows = Arc::new(table.rows.clone().of_files(files));
-            let exprs = table.keys.iter().zip(keys.fields());
-            let exprs =
-                exprs.map(|(key, field)| cast(key.clone(), field.data_type().clone()).alias(field.name()));
-            let exprs: Vec<Expr> = exprs.collect();
+            let named = table.keys.iter().zip(keys.fields());
+            let exprs: Vec<Expr> = named.map(|(key, field)| key.clone().alias(field.name())).collect();
             plans.push(
                 LogicalPlanBuilder::scan("written", provider_as_source(rows), None)?
                     .project(exprs)?

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::buffer::BooleanBuffer;
-use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::Result;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{
@@ -25,6 +25,7 @@ use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMerge
 
 use crate::hash::SHARD;
 use crate::operators::{AMONG, LatestColumns, LatestExec};
+use crate::types::cast_never_fails;
 
 /// Functions that give an answer for every row.
 const SAFE_FUNCTIONS: [&str; 6] = ["get_field", "named_struct", "coalesce", "metaxy_hash", SHARD, AMONG];
@@ -152,8 +153,7 @@ fn is_safe(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> bool {
     let own = if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
         is_comparison(*binary.op())
     } else if let Some(cast) = expr.downcast_ref::<CastExpr>() {
-        is_text(cast.cast_type())
-            || cast.expr().data_type(schema).is_ok_and(|from| widens(&from, cast.cast_type()))
+        cast.expr().data_type(schema).is_ok_and(|from| cast_never_fails(&from, cast.cast_type()))
     } else if let Some(function) = expr.downcast_ref::<ScalarFunctionExpr>() {
         SAFE_FUNCTIONS.contains(&function.name())
     } else {
@@ -183,16 +183,4 @@ fn is_comparison(operator: Operator) -> bool {
             | Operator::IsDistinctFrom
             | Operator::IsNotDistinctFrom
     )
-}
-
-fn is_text(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-}
-
-/// Whether a cast between integers always succeeds.
-fn widens(from: &DataType, to: &DataType) -> bool {
-    let width = |t: &DataType| t.primitive_width().unwrap_or_default();
-    from.is_integer()
-        && to.is_integer()
-        && (width(from) < width(to) && (from.is_unsigned_integer() || to.is_signed_integer()))
 }

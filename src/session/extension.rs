@@ -185,10 +185,16 @@ impl Extension {
         &self.options
     }
 
-    /// Has increments leave their records here, and go on from those that are there already. It must be said before
-    /// anything is attached; without it, records last as long as the extension.
-    pub fn keep_records(&self, records: Arc<Records>) {
-        let _ = self.records.set(records);
+    /// Has increments leave their records here, and go on from those that are there already. Without it, records last as
+    /// long as the extension.
+    ///
+    /// # Errors
+    /// The extension is attached to a session already, or has been told before.
+    pub fn keep_records(&self, records: Arc<Records>) -> Result<()> {
+        let late = |_| {
+            MetaxyError::Invalid("records can only be kept elsewhere before a session has the stores".into())
+        };
+        self.records.set(records).map_err(late)
     }
 
     /// What increments have found.

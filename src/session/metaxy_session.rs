@@ -85,7 +85,7 @@ impl MetaxySession {
         }
         let extension = Extension::from_config(&config)?;
         if let Some(folder) = options.records {
-            extension.keep_records(Arc::new(Records::in_folder(folder)));
+            extension.keep_records(Arc::new(Records::in_folder(folder)))?;
         }
         Self::over(extension, options.memory_limit).await
     }

@@ -21,34 +21,42 @@ impl DeltaRows {
     /// where a table was set back, a handle that was open before would put two histories together.
     pub(crate) async fn at_a_moment(&self) -> Result<Option<(Self, Moment)>> {
         let mut rows = self.clone();
-        if !rows.is_of_its_commit().await {
+        let mut commit = rows.own_commit().await;
+        if commit.is_none() {
             rows.table = DeltaTable::new(rows.table.log_store());
             rows.table.load().await?;
         }
+        let before = rows.table.version();
         let rows = rows.now().await?;
-        if !rows.is_of_its_commit().await {
-            return Ok(None);
+        if rows.table.version() != before {
+            commit = None;
         }
-        let (Some(version), Ok(state)) = (rows.table.version(), rows.table.snapshot()) else {
+        let commit = match commit {
+            Some(commit) => Some(commit),
+            None => rows.own_commit().await,
+        };
+        let (Some(commit), Some(version), Ok(state)) = (commit, rows.table.version(), rows.table.snapshot())
+        else {
             return Ok(None);
         };
         let table = state.metadata().id().to_owned();
-        let Some(entry) = rows.entry(version).await else { return Ok(None) };
-        Ok(Some((rows, Moment { table, version, commit: hash(&entry) })))
+        Ok(Some((rows, Moment { table, version, commit: hash(&commit) })))
     }
 
-    /// Whether the log's commit of this version is the one that led to these rows: the files that it adds are among
-    /// theirs, and no two commits add a file of one name. Of a commit that adds none, nobody can tell.
-    async fn is_of_its_commit(&self) -> bool {
-        let (Some(version), Ok(state)) = (self.table.version(), self.table.snapshot()) else { return false };
-        let Some(entry) = self.entry(version).await else { return false };
-        let Ok(actions) = get_actions(version, &entry) else { return false };
-        let mut added = actions.into_iter().filter_map(|action| match action {
+    /// What the log has of this version, if that is what led to these rows: the files that it adds are among theirs, and no
+    /// two commits add a file of one name. Of a commit that adds none, nobody can tell.
+    async fn own_commit(&self) -> Option<Bytes> {
+        let version = self.table.version()?;
+        let state = self.table.snapshot().ok()?;
+        let entry = self.entry(version).await?;
+        let mut added = get_actions(version, &entry).ok()?.into_iter().filter_map(|action| match action {
             Action::Add(file) => Some(file.path),
             _ => None,
         });
         let files: HashSet<String> = state.log_data().iter().map(|file| file.path().into_owned()).collect();
-        added.next().is_some_and(|first| files.contains(&first)) && added.all(|path| files.contains(&path))
+        let is_own = added.next().is_some_and(|first| files.contains(&first))
+            && added.all(|path| files.contains(&path));
+        is_own.then_some(entry)
     }
 
     /// The files with rows that were written since then, if that is all that has happened; otherwise what else has.

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::cli_project::{CHANGED_LISTING, csv, photos};
+use crate::pending;
 use crate::support::{Cli, Project, Ran};
 
 fn status(folder: &Path, args: &[&str]) -> Ran {
@@ -176,27 +177,9 @@ fn in_sync_is_an_exit_code() {
     assert_eq!(check(&["photo/face"]), Some(1));
 }
 
-/// The version of the code that makes the pictures of videos; texts are of their sounds only.
-fn videos(picture: u8) -> String {
-    format!(
-        r#"
-[[feature]]
-key = "video"
-id_columns = ["video_id"]
-fields = ["sound", {{ key = "picture", code_version = "{picture}" }}]
-
-[[feature]]
-key = "video/text"
-id_columns = ["video_id"]
-deps = ["video"]
-fields = [{{ key = "words", deps = [{{ feature = "video", fields = ["sound"] }}] }}]
-"#
-    )
-}
-
 #[test]
 fn what_waits_for_a_parent_is_pending() {
-    let project = Project::new(&videos(1));
+    let project = Project::new(&pending::features("1"));
     let sql = |sql: &str| project.cli().sql(&[sql]).run().ok();
     let insert = |ids: &str| {
         sql(&format!(
@@ -213,7 +196,7 @@ fn what_waits_for_a_parent_is_pending() {
     sql("INSERT INTO video__text SELECT * FROM resolve_update('video/text')");
     assert_eq!(of(), (Some(0), [json!("up_to_date"), json!(0), json!(2)]));
     // There is nothing to compute for them now.
-    project.write("features.toml", &videos(2));
+    project.write("features.toml", &pending::features("2"));
     assert_eq!(of(), (Some(0), [json!("pending"), json!(2), json!(0)]));
     insert("('a')");
     assert_eq!(of(), (Some(0), [json!("pending"), json!(1), json!(1)]));

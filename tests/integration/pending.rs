@@ -6,7 +6,8 @@ use serde_json::json;
 
 use crate::support::{Project, column, error, query, run};
 
-fn features(picture: &str) -> String {
+/// The version of the code that makes the pictures of videos; texts are of their sounds only.
+pub fn features(picture: &str) -> String {
     format!(
         r#"
 [[feature]]

@@ -52,6 +52,16 @@ fn setting(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}; it has to be a number")))
 }
 
+/// How many cases there are, and the seed of the first, as the environment or else the test says.
+#[expect(clippy::print_stdout, reason = "a test that fails shows what it has printed")]
+fn cases_from(cases: u64) -> (u64, u64) {
+    let cases = setting("METAXY_PROPERTY_CASES").unwrap_or(cases);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let seed = setting("METAXY_PROPERTY_SEED").unwrap_or_else(|| u64::from(now.subsec_nanos()) * 1_000_000);
+    println!("{cases} cases from METAXY_PROPERTY_SEED={seed} on");
+    (cases, seed)
+}
+
 #[test]
 fn executors_agree_with_the_model() {
     let (outcomes, cases) = outcomes(CASES, false);
@@ -60,10 +70,7 @@ fn executors_agree_with_the_model() {
 
 #[test]
 fn nobody_sees_that_an_increment_goes_on_from_an_earlier_one() {
-    let cases = setting("METAXY_PROPERTY_CASES").unwrap_or(FOLLOWED_CASES);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let first = setting("METAXY_PROPERTY_SEED").unwrap_or_else(|| u64::from(now.subsec_nanos()) * 1_000_000);
-    println!("{cases} cases from METAXY_PROPERTY_SEED={first} on");
+    let (cases, first) = cases_from(FOLLOWED_CASES);
     let next = AtomicU64::new(0);
     let ways = Mutex::new(Ways::default());
     std::thread::scope(|scope| {
@@ -112,12 +119,8 @@ fn the_database_agrees_with_the_model() {
 }
 
 /// Runs cases, as many as the environment or else `cases` says; what became of them.
-#[expect(clippy::print_stdout, reason = "a test that fails shows what it has printed")]
 fn outcomes(cases: u64, in_database: bool) -> (Vec<Outcome>, u64) {
-    let cases = setting("METAXY_PROPERTY_CASES").unwrap_or(cases);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let seed = setting("METAXY_PROPERTY_SEED").unwrap_or_else(|| u64::from(now.subsec_nanos()) * 1_000_000);
-    println!("{cases} cases from METAXY_PROPERTY_SEED={seed} on");
+    let (cases, seed) = cases_from(cases);
     let next = AtomicU64::new(0);
     let outcomes = Mutex::new(Vec::new());
     let failure = Mutex::new(None);
