@@ -3,17 +3,26 @@
 use std::sync::Arc;
 
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
 
 use super::describe;
 use super::{CreateFeature, FeatureStatement, Kind, print};
 use crate::catalog::{FEATURES_SCHEMA, SYSTEM_SCHEMA};
 use crate::error::{MetaxyError, Result};
 use crate::model::{
-    FeatureDefinition, FeatureGraph, FeatureKey, FeatureSpec, FieldDeps, Origin, check_project_name,
+    External, FeatureDefinition, FeatureGraph, FeatureKey, FeatureSpec, FieldDeps, Origin, check_project_name,
 };
 use crate::session::MetaxySession;
+use crate::session::statement::{MetaxyStatement, parse};
 use crate::store::Store;
 use crate::update::check_filter;
+
+/// What a `CREATE FEATURE` defines.
+fn defined(statements: &[MetaxyStatement]) -> Option<(&FeatureSpec, Option<&External>, Option<&str>)> {
+    let [MetaxyStatement::Feature(statement)] = statements else { return None };
+    let Kind::Create(create) = &statement.0 else { return None };
+    Some((&create.spec, create.external.as_ref(), create.project.as_deref()))
+}
 
 impl MetaxySession {
     /// Carries out a statement about features; definitions change at once. `None` when there is nothing to show.
@@ -47,6 +56,14 @@ impl MetaxySession {
                 let graph = store.graph().await?;
                 let definition = graph.lookup(&name)?;
                 let sql = print::create(definition, &self.extension().own_project(&store));
+                let plain = parse(&sql, &GenericDialect {})?;
+                if !self.parse(&sql).is_ok_and(|own| defined(&own) == defined(&plain)) {
+                    let (key, dialect) = (definition.key(), config.options().sql_parser.dialect);
+                    return Err(MetaxyError::Invalid(format!(
+                        "feature {key} can't be shown as a statement of the SQL dialect {dialect}, which reads its texts or \
+                         names in another way; SET datafusion.sql_parser.dialect = 'generic' for one"
+                    )));
+                }
                 let batch = describe::rows(
                     ["feature", "definition"],
                     &[[Some(definition.key().to_string()), Some(sql)]],
