@@ -24,11 +24,12 @@ use super::followed::Followed;
 use super::native_exec::NativeExec;
 use super::planning::Planner;
 use crate::columns::{INCREMENT, REASON};
+use crate::config::IncrementalResolve;
 use crate::error::MetaxyError;
 use crate::memory::{InMemoryExec, Input, Inputs, Question, Streaming, needed_columns};
 use crate::records::Records;
 use crate::review::{Lookups, ReviewExec, may_show};
-use crate::store::{Asked, FeatureTable, PushDown, Store};
+use crate::store::{Asked, Earlier, FeatureTable, PushDown, Store};
 use crate::update::{Description, Engine, Executor, Increment, native_plan, orphan_key, plain};
 
 /// Stands for an increment from the optimizer on.
@@ -200,7 +201,7 @@ impl IncrementTable {
         if executor.engine == Engine::Memory {
             return self.in_memory(planner, wanted).await;
         }
-        match pushed(&self.increment, &self.columns(wanted)?, asked) {
+        match self.pushed(planner.incremental_resolve(), &self.columns(wanted)?, asked) {
             PushDown::Plan(plan) => Ok(Arc::new(NativeExec::new(plan, Arc::clone(description)))),
             PushDown::Unable(reason) if executor.asked_for => Err(MetaxyError::Invalid(format!(
                 "{} can't be honoured for feature {}: {reason}; leave the engine to 'auto'",
@@ -214,6 +215,17 @@ impl IncrementTable {
                 Self { increment, ..self.clone() }.in_memory(planner, wanted).await
             }
         }
+    }
+
+    /// By the engine of the store that the increment is of.
+    fn pushed(&self, choice: IncrementalResolve, schema: &SchemaRef, rows: Rows<'_>) -> PushDown {
+        let increment = &self.increment;
+        let Some(store) = increment.inputs.iter().find_map(store_of) else {
+            return PushDown::Unable("samples come from the session".to_owned());
+        };
+        let earlier = (choice != IncrementalResolve::Never)
+            .then_some(Earlier { records: &self.records, gain: choice == IncrementalResolve::Auto });
+        store.push_down(&Asked { increment, schema, classes: rows.classes, limit: rows.limit, earlier })
     }
 
     /// The executor's plan for these columns.
@@ -285,17 +297,6 @@ fn reads(increment: &Increment, wanted: &[String]) -> Result<Vec<LogicalPlan>> {
 struct Rows<'a> {
     classes: &'a [&'static str],
     limit: Option<usize>,
-}
-
-/// The increment by the engine of the store that it is of.
-fn pushed(increment: &Increment, schema: &SchemaRef, rows: Rows<'_>) -> PushDown {
-    let own = increment.inputs.iter().find_map(store_of);
-    match own {
-        Some(store) => {
-            store.push_down(&Asked { increment, schema, classes: rows.classes, limit: rows.limit })
-        }
-        None => PushDown::Unable("samples come from the session".to_owned()),
-    }
 }
 
 /// The store of the first feature that a plan reads.

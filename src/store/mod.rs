@@ -99,6 +99,7 @@ pub use postgres::PostgresStore;
 pub(crate) use progress::watched;
 pub use progress::{Progress, ProgressNow, Watched};
 pub use project::WriteScope;
+pub(crate) use pushed::Earlier;
 pub use pushed::{Asked, PushDown};
 pub use read::{FeatureVersions, ReadOptions};
 pub use resolution::ParentResolution;

@@ -6,6 +6,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::model::FeatureKey;
+use crate::records::Records;
 use crate::update::Increment;
 
 /// An increment that a store with an engine of its own is asked for: see
@@ -20,6 +21,16 @@ pub struct Asked<'a> {
     pub(crate) classes: &'a [&'static str],
     /// How many rows are enough.
     pub(crate) limit: Option<usize>,
+    /// What earlier comparisons have left, if the increment may go on from one.
+    pub(crate) earlier: Option<Earlier<'a>>,
+}
+
+/// Earlier comparisons to go on from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Earlier<'a> {
+    pub records: &'a Arc<Records>,
+    /// Only where that saves time.
+    pub gain: bool,
 }
 
 impl Asked<'_> {

@@ -45,6 +45,8 @@ mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_bytes;
 #[cfg(feature = "postgres")]
+mod postgres_changes;
+#[cfg(feature = "postgres")]
 mod postgres_faults;
 #[cfg(feature = "postgres")]
 mod postgres_push;

@@ -185,16 +185,8 @@ impl Database {
         sql: String,
         schema: SchemaRef,
     ) -> Result<SendableRecordBatchStream> {
-        let copy = format!("COPY ({}) TO STDOUT (FORMAT binary)", selection(&sql, &schema)?);
-        let decoder = Decoder::try_new(&schema)?;
         let lease = self.reader().await?;
-        let rows = lease.copy_out(&copy).await.map_err(|error| self.failed(&error))?;
-        let rows = Rows { lease, rows: Box::pin(rows), decoder, ended: false };
-        let stream = futures::stream::try_unfold(rows, |mut rows| async move {
-            let batch = rows.next().await.map_err(DataFusionError::from)?;
-            Ok(batch.map(|batch| (batch, rows)))
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+        Ok(Rows::of(lease, &sql, &schema).await?.into_stream(schema))
     }
 }
 
@@ -225,15 +217,45 @@ pub(crate) async fn collect(
 }
 
 /// Rows on their way.
-struct Rows {
-    lease: Lease,
+pub(crate) struct Rows {
+    /// The connection on which they come; it can serve others when they have all come.
+    pub lease: Lease,
     rows: std::pin::Pin<Box<CopyOutStream>>,
     decoder: Decoder,
     ended: bool,
 }
 
 impl Rows {
-    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+    /// The rows of one SELECT, whose columns come in the order of `schema`.
+    ///
+    /// # Errors
+    /// As [`Database::query`].
+    pub(crate) async fn of(lease: Lease, sql: &str, schema: &SchemaRef) -> Result<Self> {
+        let copy = format!("COPY ({}) TO STDOUT (FORMAT binary)", selection(sql, schema)?);
+        let decoder = Decoder::try_new(schema)?;
+        let rows = lease.copy_out(&copy).await.map_err(|error| lease.database.failed(&error))?;
+        Ok(Self { lease, rows: Box::pin(rows), decoder, ended: false })
+    }
+
+    /// All of them; the connection serves others when they have come.
+    pub(crate) fn into_stream(self, schema: SchemaRef) -> SendableRecordBatchStream {
+        let stream = futures::stream::try_unfold(self, |mut rows| async move {
+            let batch = rows.next().await.map_err(DataFusionError::from)?;
+            if rows.ended {
+                rows.lease.done();
+            }
+            Ok(batch.map(|batch| (batch, rows)))
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, stream))
+    }
+
+    /// Whether there are no more.
+    pub(crate) fn have_all_come(&self) -> bool {
+        self.ended
+    }
+
+    /// The next of them; `None` when there are no more.
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         let database = Arc::clone(&self.lease.database);
         while !self.ended {
             match self.rows.next().await {
@@ -245,10 +267,7 @@ impl Rows {
                     }
                 }
                 Some(Err(error)) => return Err(database.failed(&error)),
-                None => {
-                    self.ended = true;
-                    self.lease.done();
-                }
+                None => self.ended = true,
             }
         }
         self.decoder.batch().map_err(|reason| database.error(reason))

@@ -40,6 +40,8 @@ pub(crate) struct Relation {
     pub recorded: Option<RecordedSettings>,
     /// Whether rows are where their place says for good; not so in a partitioned table.
     pub is_plain: bool,
+    /// How many rows there are about, as far as the server keeps count.
+    pub rows: i64,
 }
 
 /// A column in both worlds.
@@ -57,7 +59,8 @@ pub(crate) struct RelationColumn {
 
 const TABLE: &str = "SELECT c.oid, n.nspname::text, c.relkind::text, obj_description(c.oid, 'pg_class'), \
      pg_relation_filenode(c.oid), current_setting('server_encoding'), pg_has_role(c.relowner, 'USAGE'), \
-     has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE') \
+     has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE'), \
+     greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid)) \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
      WHERE n.nspname = coalesce($1, current_schema()) AND c.relname = $2 \
      AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
@@ -114,6 +117,7 @@ impl Relation {
             columns: columns.collect(),
             recorded: comment.as_deref().and_then(recorded_settings),
             is_plain: kind == "r",
+            rows: found.get(8),
         }))
     }
 

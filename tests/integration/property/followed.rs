@@ -38,8 +38,11 @@ impl Chance {
     }
 }
 
-pub async fn follow(case: &Case, sessions: &Sessions, seed: u64) -> Result<Ways, String> {
-    let case = &Case { place: Place::Delta, ..case.clone() };
+pub async fn follow(case: &Case, place: Place, sessions: &Sessions, seed: u64) -> Result<Ways, String> {
+    let case = match place {
+        Place::Database => &case.clone().in_database(),
+        _ => &Case { place, ..case.clone() },
+    };
     let (records, backup) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut chance = Chance(seed);
     let mut world = World::new(case, sessions);
@@ -48,18 +51,19 @@ pub async fn follow(case: &Case, sessions: &Sessions, seed: u64) -> Result<Ways,
     for (n, step) in case.steps.iter().enumerate() {
         world.apply(step).await.map_err(|error| format!("step {n} was refused: {error}"))?;
         match chance.below(8) {
-            0 => stray_files(world.product.folder()),
+            0 if place == Place::Delta => stray_files(world.product.folder()),
+            0 => disturb(&world, &mut chance).await,
             1 => damage(records.path()),
             _ => {}
         }
         compare(&world, records.path(), &mut chance, &mut ways)
             .await
             .map_err(|e| format!("after step {n}: {e}"))?;
-        if n == middle {
+        if n == middle && place == Place::Delta {
             copy(world.product.folder(), backup.path());
         }
     }
-    if !case.steps.is_empty() {
+    if !case.steps.is_empty() && place == Place::Delta {
         fs::remove_dir_all(world.product.folder()).unwrap();
         copy(backup.path(), world.product.folder());
         // Other commits than those of before get the same numbers now.
@@ -96,7 +100,11 @@ async fn compare(
     let whole = product.following(&question, changed, records, Never).await;
     match (followed, whole) {
         (Ok((followed, plan)), Ok((whole, _))) if followed == whole => {
-            if plan.contains("compared=changes") {
+            let changes = match case.place {
+                Place::Database => plan.contains("changes_only=1"),
+                _ => plan.contains("compared=changes"),
+            };
+            if changes {
                 ways.changes += 1;
                 ways.found += usize::from(!whole.rows.is_empty());
             } else {
@@ -114,6 +122,24 @@ async fn compare(
         (Ok(_), Err(error)) => Err(format!("only a comparison of everything is refused: {error}")),
         (Err(error), Ok(_)) => Err(format!("only the changes are refused: {error}")),
     }
+}
+
+/// What other clients do to a table of a database.
+async fn disturb(world: &World<'_>, chance: &mut Chance) {
+    let feature = chance.below(world.case.features.len() as u64) as usize;
+    let first = "ctid = (SELECT min(ctid) FROM $t)";
+    let statement = match chance.below(7) {
+        0 => format!("DELETE FROM $t WHERE {first}"),
+        1 => "UPDATE $t SET metaxy_feature_version = metaxy_feature_version".to_owned(),
+        2 => format!("UPDATE $t SET metaxy_provenance = 'other' WHERE {first}"),
+        3 => format!(
+            "WITH gone AS (DELETE FROM $t WHERE {first} RETURNING *) INSERT INTO $t SELECT * FROM gone"
+        ),
+        4 => "VACUUM (FULL) $t".to_owned(),
+        5 => "ALTER TABLE $t ADD COLUMN IF NOT EXISTS later int DEFAULT 1".to_owned(),
+        _ => "ALTER TABLE $t DROP COLUMN IF EXISTS later".to_owned(),
+    };
+    world.product.in_database(feature, &statement).await;
 }
 
 /// What a writer leaves that dies before it commits.

@@ -27,6 +27,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 
 use blueprint::blueprints;
+use case::Place;
 use check::{Outcome, check};
 use followed::Ways;
 use product::Sessions;
@@ -37,6 +38,9 @@ const FOLLOWED_CASES: u64 = 40;
 /// A database takes longer to make its tables.
 #[cfg(feature = "postgres")]
 const DATABASE_CASES: u64 = 300;
+/// Few of their increments go on from others, while so much else is under way.
+#[cfg(feature = "postgres")]
+const FOLLOWED_DATABASE_CASES: u64 = 300;
 
 /// Debug builds plan on deep stacks.
 const STACK: usize = 64 << 20;
@@ -70,7 +74,34 @@ fn executors_agree_with_the_model() {
 
 #[test]
 fn nobody_sees_that_an_increment_goes_on_from_an_earlier_one() {
-    let (cases, first) = cases_from(FOLLOWED_CASES);
+    let (ways, cases) = follow(FOLLOWED_CASES, Place::Delta);
+    // Both ways have to be taken, and to find something, for the test to say anything.
+    assert!(cases < 20 || (ways.everything > 10 && ways.changes > 10 && ways.found > 5), "{ways:?}");
+}
+
+/// The same of increments that the database computes.
+#[cfg(feature = "postgres")]
+#[test]
+#[ignore = "needs a PostgreSQL server: METAXY_TEST_POSTGRES"]
+fn nobody_sees_that_the_database_goes_on_from_an_earlier_increment() {
+    make_schema();
+    let (ways, cases) = follow(FOLLOWED_DATABASE_CASES, Place::Database);
+    assert!(cases < 20 || (ways.everything > 10 && ways.changes > 10 && ways.found > 5), "{ways:?}");
+}
+
+/// Makes the schema in which each case has tables of its own.
+#[cfg(feature = "postgres")]
+fn make_schema() {
+    static MADE: std::sync::Once = std::sync::Once::new();
+    MADE.call_once(|| {
+        let schema = crate::postgres_push::fresh_schema(product::SCHEMA);
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(schema);
+    });
+}
+
+/// Runs cases, as many as the environment or else `cases` says, whose increments go on from earlier ones.
+fn follow(cases: u64, place: Place) -> (Ways, u64) {
+    let (cases, first) = cases_from(cases);
     let next = AtomicU64::new(0);
     let ways = Mutex::new(Ways::default());
     std::thread::scope(|scope| {
@@ -78,6 +109,9 @@ fn nobody_sees_that_an_increment_goes_on_from_an_earlier_one() {
             let work = || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 let sessions = Sessions::new();
+                if place == Place::Database {
+                    pool::without_nul();
+                }
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     if n >= cases {
@@ -87,7 +121,7 @@ fn nobody_sees_that_an_increment_goes_on_from_an_earlier_one() {
                     let config = Config { rng_seed: RngSeed::Fixed(seed), ..Config::default() };
                     let blueprint = blueprints().new_tree(&mut TestRunner::new(config)).unwrap().current();
                     let case = build::case(&blueprint);
-                    match runtime.block_on(followed::follow(&case, &sessions, seed)) {
+                    match runtime.block_on(followed::follow(&case, place, &sessions, seed)) {
                         Ok(case) => ways.lock().unwrap().add(case),
                         Err(failure) => {
                             panic!("METAXY_PROPERTY_SEED={seed} METAXY_PROPERTY_CASES=1\n{failure}")
@@ -100,8 +134,7 @@ fn nobody_sees_that_an_increment_goes_on_from_an_earlier_one() {
     });
     let ways = ways.into_inner().unwrap();
     println!("{ways:?}");
-    // Both ways have to be taken, and to find something, for the test to say anything.
-    assert!(cases < 20 || (ways.everything > 10 && ways.changes > 10 && ways.found > 5), "{ways:?}");
+    (ways, cases)
 }
 
 /// With the tables in PostgreSQL, which computes what it can; `METAXY_TEST_POSTGRES` holds the URL of a database.
@@ -109,8 +142,7 @@ fn nobody_sees_that_an_increment_goes_on_from_an_earlier_one() {
 #[test]
 #[ignore = "needs a PostgreSQL server: METAXY_TEST_POSTGRES"]
 fn the_database_agrees_with_the_model() {
-    let schema = crate::postgres_push::fresh_schema(product::SCHEMA);
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(schema);
+    make_schema();
     let (outcomes, cases) = outcomes(DATABASE_CASES, true);
     check_mixture(&outcomes, cases);
     let pushed = outcomes.iter().filter(|outcome| outcome.pushed).count();

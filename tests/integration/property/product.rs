@@ -10,6 +10,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::displayable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_metaxy::columns::{
@@ -80,12 +81,18 @@ pub struct Product<'a> {
     store: Arc<Store>,
     /// Where the files are, if there are any.
     folder: Option<TempDir>,
+    /// What the names of a database's tables begin with.
+    prefix: String,
 }
 
 impl<'a> Product<'a> {
     pub fn new(case: &'a Case, sessions: &'a Sessions) -> Self {
         let folder =
             matches!(case.place, Place::Parquet | Place::Delta).then(|| tempfile::tempdir().unwrap());
+        #[cfg(feature = "postgres")]
+        let prefix = format!("c{}_", STORES.fetch_add(1, Ordering::Relaxed));
+        #[cfg(not(feature = "postgres"))]
+        let prefix = String::new();
         let config = |kind| {
             let root_path = folder.as_ref().map(|folder| folder.path().display().to_string());
             StoreConfig { root_path, ..StoreConfig::new("dev", kind) }
@@ -103,14 +110,14 @@ impl<'a> Product<'a> {
                     Some(datafusion_metaxy::config::Secret::new(crate::postgres_push::url()));
                 config.database.schema = Some(SCHEMA.to_owned());
                 config.database.auto_create_tables = true;
-                config.database.table_prefix = format!("c{}_", STORES.fetch_add(1, Ordering::Relaxed));
+                config.database.table_prefix = prefix.clone();
                 Arc::new(datafusion_metaxy::store::PostgresStore::try_new(&config).unwrap())
             }
         };
         let declare = |f: &Feature| FeatureDefinition::declared(f.spec.clone(), "default", Origin::Session);
         let definitions = case.features.iter().map(declare).collect();
         let store = Arc::new(Store::new("dev", Arc::clone(&backend), case.settings, definitions));
-        Self { case, context: sessions.get(case.session), backend, store, folder }
+        Self { case, context: sessions.get(case.session), backend, store, folder, prefix }
     }
 
     /// Writes the files of a table anew.
@@ -202,8 +209,26 @@ impl<'a> Product<'a> {
         self.folder.as_ref().unwrap().path()
     }
 
-    /// The answer of the in-memory executor if increments go on from earlier ones as told, and its plan. With `changed`,
-    /// the feature of that number has another code version.
+    /// Runs a statement about the table `$t` of a feature as another client, if there is that table.
+    #[cfg(feature = "postgres")]
+    pub async fn in_database(&self, feature: usize, statement: &str) {
+        let key = FeatureKey::parse(&self.case.features[feature].key()).unwrap();
+        let table = format!("{SCHEMA}.\"{}{}\"", self.prefix, key.table_name());
+        let (client, connection) =
+            tokio_postgres::connect(&crate::postgres_push::url(), tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        if client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).await.unwrap().get(0) {
+            client.batch_execute(&statement.replace("$t", &table)).await.unwrap();
+        }
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    pub async fn in_database(&self, _feature: usize, _statement: &str) {
+        panic!("this build has no PostgreSQL: {}", self.prefix)
+    }
+
+    /// The answer of the executor that goes on from earlier increments over this store, if it does as told, and its plan.
+    /// With `changed`, the feature of that number has another code version.
     pub async fn following(
         &self,
         question: &Question,
@@ -224,13 +249,17 @@ impl<'a> Product<'a> {
         config.options_mut().extensions.insert(options);
         let state = SessionStateBuilder::new_from_existing(self.context.state()).with_config(config).build();
         let context = SessionContext::new_with_state(state);
-        let options = on(VersioningEngine::Memory, self.options(question)?);
+        let executor = match self.case.place {
+            Place::Database => VersioningEngine::Auto,
+            _ => VersioningEngine::Memory,
+        };
+        let options = on(executor, self.options(question)?);
         let target = self.case.features[self.case.target()].key();
         let frame = Arc::new(store).resolve_update(&context, &target, &options).await?;
         let columns = frame.schema().fields().iter().map(|field| field.name().clone()).collect();
         let plan = frame.create_physical_plan().await?;
-        let text = displayable(plan.as_ref()).indent(true).to_string();
-        let batches = datafusion::physical_plan::collect(plan, context.task_ctx()).await?;
+        let batches = datafusion::physical_plan::collect(Arc::clone(&plan), context.task_ctx()).await?;
+        let text = DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(true).to_string();
         Ok((Answer::new(columns, arrow::rows(&batches)), text))
     }
 

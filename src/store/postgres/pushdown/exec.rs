@@ -12,13 +12,17 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::coop::make_cooperative;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet,
+};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, ReplaceChildrenOptions,
 };
 use futures::{StreamExt, TryStreamExt};
 
+use super::changes::Changes;
+use super::going_on::{self, Run};
 use super::statement::Statement;
 use crate::store::postgres::database::Database;
 
@@ -26,12 +30,19 @@ use crate::store::postgres::database::Database;
 pub(super) struct PostgresExec {
     database: Arc<Database>,
     statement: Statement,
+    changes: Option<Arc<Changes>>,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
 
 impl PostgresExec {
-    pub(super) fn new(database: Arc<Database>, statement: Statement, schema: SchemaRef) -> Self {
+    /// `changes`: how the increment goes on from an earlier one, if it may.
+    pub(super) fn new(
+        database: Arc<Database>,
+        statement: Statement,
+        changes: Option<Arc<Changes>>,
+        schema: SchemaRef,
+    ) -> Self {
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(1),
@@ -40,7 +51,7 @@ impl PostgresExec {
         )
         .with_scheduling_type(SchedulingType::Cooperative);
         let metrics = ExecutionPlanMetricsSet::new();
-        Self { database, statement, metrics, properties: Arc::new(properties) }
+        Self { database, statement, changes, metrics, properties: Arc::new(properties) }
     }
 }
 
@@ -54,7 +65,13 @@ impl DisplayAs for PostgresExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut Formatter<'_>) -> fmt::Result {
         match t {
             DisplayFormatType::TreeRender => write!(f, "sql={}", self.statement.sql),
-            _ => write!(f, "PostgresExec: sql={}", self.statement.sql),
+            _ => {
+                f.write_str("PostgresExec: ")?;
+                if let Some(changes) = &self.changes {
+                    write!(f, "compared={}, ", changes.said())?;
+                }
+                write!(f, "sql={}", self.statement.sql)
+            }
         }
     }
 }
@@ -97,17 +114,25 @@ impl ExecutionPlan for PostgresExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let schema = self.schema();
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let (database, statement) = (Arc::clone(&self.database), self.statement.clone());
-        let fetched = if statement.counted { counted_schema(&schema) } else { Arc::clone(&schema) };
+        let (database, Statement { sql, counted }) = (Arc::clone(&self.database), self.statement.clone());
+        let fetched = if counted { counted_schema(&schema) } else { Arc::clone(&schema) };
+        let changes = self.changes.clone();
+        let went_on = MetricBuilder::new(&self.metrics).counter("changes_only", partition);
         let rows = futures::stream::once(async move {
-            database.query(statement.sql, fetched).await.map_err(datafusion::error::DataFusionError::from)
+            let rows = match changes {
+                Some(changes) => {
+                    going_on::rows(Run { database, sql, counted, changes, went_on }, fetched).await
+                }
+                None => database.query(sql, fetched).await,
+            };
+            rows.map_err(datafusion::error::DataFusionError::from)
         });
         let rows = rows.try_flatten().map(move |batch| {
             let batch = batch?;
             metrics.record_output(batch.num_rows());
             Ok(batch)
         });
-        if !self.statement.counted {
+        if !counted {
             return Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(schema, rows))));
         }
         let (own, size) = (Arc::clone(&schema), context.session_config().batch_size().max(1));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::source_as_provider;
@@ -11,12 +12,23 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use super::Sql;
 use super::expr::translate;
 use super::rows::{Rows, Source, Unread};
-use super::sql::Typed;
+use super::sql::{Family, Typed};
 use crate::store::FeatureTable;
+use crate::types::cast_never_fails;
 use crate::update::plain;
 
-/// Finds the table of the database that a provider reads.
-pub(super) type Find<'a> = &'a dyn Fn(&Arc<dyn TableProvider>) -> Sql<Source>;
+/// What inputs are read from.
+#[derive(Clone, Copy)]
+pub(super) struct Find<'a> {
+    /// Finds the table of the database that a provider reads.
+    pub relation: &'a dyn Fn(&Arc<dyn TableProvider>) -> Sql<Source>,
+    /// The comparison keys, if no rows are read but those whose key is in a table [`CHANGED`].
+    pub changed: Option<&'a [String]>,
+}
+
+/// The table of the keys that are looked at: of each key `h` and its number, which has any value in place of NULL, and `m`,
+/// whether it is NULL.
+pub(super) const CHANGED: &str = "changed";
 
 /// A plan of scan, projections and filters, laid flat: everything is said of the scan's own columns.
 struct Flat {
@@ -43,14 +55,81 @@ impl Laid {
     pub(super) fn input(&self, find: Find<'_>) -> Sql<Input<'_>> {
         let Some(table) = self.0.provider.downcast_ref::<FeatureTable>() else { return Err(session()) };
         let stored = table.stored().ok_or_else(|| format!("{} has no table", table.definition().spec.key))?;
-        let rows = Rows::new(table, find(&stored.provider)?);
+        let mut rows = Rows::new(table, (find.relation)(&stored.provider)?);
+        if let Some(keys) = find.changed {
+            let own = own_keys(&rows, &self.0.outputs, keys)?;
+            let (own, names): (Vec<String>, Vec<String>) = own.iter().enumerate().map(OwnKey::named).unzip();
+            rows = rows.only(format!("({}) IN (SELECT {} FROM {CHANGED})", own.join(", "), names.join(", ")));
+        }
         let conditions = self.0.conditions.iter();
         let conditions = conditions.map(|c| Ok(translate(c, &rows)?.sql)).collect::<Sql<_>>()?;
         Ok(Input { rows, outputs: &self.0.outputs, conditions })
     }
 }
 
+/// A comparison key over the columns of a table.
+pub(super) struct OwnKey {
+    /// The key, with any value in place of NULL.
+    pub value: String,
+    /// Whether it is NULL.
+    pub missing: String,
+    pub family: Family,
+}
+
+impl OwnKey {
+    /// The two parts of the key, and their names in [`CHANGED`].
+    pub(super) fn named((number, key): (usize, &Self)) -> (String, String) {
+        (format!("{}, {}", key.value, key.missing), format!("h{number}, m{number}"))
+    }
+}
+
+/// The keys, if each is an id of the table or a cast of one that has a value for every value: then all rows of a sample
+/// have the same, whether they count or not.
+fn own_keys(rows: &Rows<'_>, outputs: &HashMap<String, Expr>, keys: &[String]) -> Sql<Vec<OwnKey>> {
+    let (feature, ids) = (rows.table(), &rows.table().definition().spec.id_columns);
+    if feature.search().is_some() {
+        return Err(format!("{} is looked for in several stores", feature.definition().spec.key));
+    }
+    let own = |key: &String| {
+        let expr = outputs.get(key).ok_or_else(|| format!("no input has the column {key:?}"))?;
+        let id = id_below(expr, rows).filter(|(name, _)| ids.contains(name));
+        id.ok_or_else(|| format!("{key:?} is no id of {}", feature.definition().spec.key))?;
+        let Typed { sql, data_type } = translate(expr, &Unread(rows))?;
+        let family = Family::of(&data_type);
+        // A time that can't be read is an error wherever it is, and only that of a row that counts may be one.
+        let is_time = matches!(family, Family::Instant | Family::Time | Family::Day);
+        let any = family.placeholder().filter(|_| !is_time);
+        let any = any.ok_or_else(|| format!("{key:?} is of type {data_type}"))?;
+        Ok(OwnKey { value: format!("coalesce({sql}, {any})"), missing: format!("({sql} IS NULL)"), family })
+    };
+    keys.iter().map(own).collect()
+}
+
+/// The column below casts that never fail, and the type that they make of it.
+fn id_below(expr: &Expr, rows: &Rows<'_>) -> Option<(String, DataType)> {
+    match expr {
+        Expr::Alias(alias) => id_below(&alias.expr, rows),
+        Expr::Cast(cast) => {
+            let (name, from) = id_below(&cast.expr, rows)?;
+            let to = cast.field.data_type();
+            cast_never_fails(&from, to).then(|| (name, to.clone()))
+        }
+        Expr::Column(column) => Some((column.name.clone(), rows.source().column(&column.name)?.data_type)),
+        _ => None,
+    }
+}
+
 impl Input<'_> {
+    /// The keys over the columns of the table; see [`own_keys`].
+    pub(super) fn own_keys(&self, keys: &[String]) -> Sql<Vec<OwnKey>> {
+        own_keys(&self.rows, self.outputs, keys)
+    }
+
+    /// The table of the database.
+    pub(super) fn source(&self) -> &Source {
+        self.rows.source()
+    }
+
     fn output(&self, name: &str) -> Sql<&Expr> {
         self.outputs.get(name).ok_or_else(|| format!("no input has the column {name:?}"))
     }

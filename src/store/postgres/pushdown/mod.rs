@@ -3,13 +3,17 @@
 //! The statement is put together from the description of the increment and the plans of its inputs, from the inside
 //! out: the latest live rows of each table ([`rows`]), what the plan above a scan makes of them ([`input`]), groups and
 //! joins ([`expected`]), hashes ([`versions`]), the stored side ([`stored`]), and the comparison ([`statement`]).
+//! What has changed since an earlier increment is a statement of the same kind over fewer rows ([`changes`],
+//! [`going_on`]).
 //! Conditions and expressions are translated where their SQL means exactly what they mean to DataFusion ([`expr`]);
 //! anything else is a reason for not computing in the database, which EXPLAIN shows.
 
+mod changes;
 mod exec;
 mod expected;
 mod expr;
 mod function;
+mod going_on;
 mod input;
 mod literal;
 mod rows;
@@ -30,7 +34,9 @@ use super::table::PostgresTable;
 use super::types::PostgresType;
 use crate::columns::ROW_ORDER;
 use crate::store::pushed::{Asked, PushDown};
+use changes::Changes;
 use exec::PostgresExec;
+use input::Find;
 use rows::{Source, SourceColumn};
 
 /// What can't be put into SQL, in words that EXPLAIN shows.
@@ -38,9 +44,13 @@ type Sql<T> = Result<T, String>;
 
 /// The plan that computes an increment in `database`, or why it can't be computed there.
 pub(super) fn push_down(database: &Arc<Database>, asked: &Asked<'_>) -> PushDown {
-    match statement::statement(asked, &|provider| relation(database, provider), database.is_utf8()) {
+    let find = Find { relation: &|provider| relation(database, provider), changed: None };
+    match statement::statement(asked, find, database.is_utf8()) {
         Ok(statement) => {
-            let plan = PostgresExec::new(Arc::clone(database), statement, SchemaRef::clone(asked.schema));
+            // Where an increment can't go on from an earlier one, everything is compared.
+            let changes = Changes::try_new(asked, find, database.is_utf8(), database.shown()).ok();
+            let schema = SchemaRef::clone(asked.schema);
+            let plan = PostgresExec::new(Arc::clone(database), statement, changes.map(Arc::new), schema);
             PushDown::Plan(Arc::new(plan) as Arc<dyn ExecutionPlan>)
         }
         Err(reason) => PushDown::Unable(reason),
@@ -86,6 +96,7 @@ fn relation(database: &Arc<Database>, provider: &Arc<dyn TableProvider>) -> Sql<
         name: relation.qualified(),
         order: relation.selected(ROW_ORDER),
         plain: relation.is_plain,
+        rows: relation.rows,
         columns: columns.collect(),
     })
 }

@@ -23,6 +23,8 @@ pub(super) struct Source {
     pub order: String,
     /// Whether that finds the row again.
     pub plain: bool,
+    /// How many rows it has about.
+    pub rows: i64,
     pub columns: Vec<SourceColumn>,
 }
 
@@ -39,7 +41,7 @@ pub(super) struct SourceColumn {
 
 impl Source {
     /// A column in the type in which its values are handed around.
-    fn column(&self, name: &str) -> Option<Typed> {
+    pub(super) fn column(&self, name: &str) -> Option<Typed> {
         let column = self.columns.iter().find(|column| column.name == name)?;
         let (quoted, stored_as) = (&column.quoted, column.stored_as);
         let sql = match type_name(&column.data_type) {
@@ -58,11 +60,29 @@ pub(super) struct Rows<'a> {
     source: Source,
     /// What is read of each row; the names are `c0`, `c1`, ….
     read: RefCell<Vec<String>>,
+    /// What all rows have to meet that are looked at, over the table's own columns.
+    only: Option<String>,
 }
 
 impl<'a> Rows<'a> {
     pub(super) fn new(table: &'a FeatureTable, source: Source) -> Self {
-        Self { table, source, read: RefCell::default() }
+        Self { table, source, read: RefCell::default(), only: None }
+    }
+
+    /// Looks at no rows but those that meet a condition, which has to hold for all rows of an id or for none.
+    pub(super) fn only(mut self, condition: String) -> Self {
+        self.only = Some(condition);
+        self
+    }
+
+    /// The table of the database.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The feature's table.
+    pub(super) fn table(&self) -> &FeatureTable {
+        self.table
     }
 
     /// The name under which an expression over the table's own columns is read.
@@ -150,7 +170,7 @@ impl<'a> Rows<'a> {
     /// What is read, of all rows that count by their feature version.
     fn base(&self, hidden: &[String], condition: Option<String>) -> Sql<String> {
         let view = self.table.view();
-        let mut conditions: Vec<String> = condition.into_iter().collect();
+        let mut conditions: Vec<String> = self.only.iter().cloned().chain(condition).collect();
         if let (Some(wanted), Some(column)) = (&view.feature_version, self.source.column(FEATURE_VERSION)) {
             let (column, wanted) = (column.sql, literal(wanted)?);
             match view.others {

@@ -1,0 +1,221 @@
+//! An increment over the samples that have changed since an earlier one, as SQL.
+//!
+//! Which rows were written since is what the server itself goes by: every row has the number of the transaction that wrote
+//! it (`xmin`), and numbers below the snapshot's least were given out, and their transactions ended, before the snapshot
+//! was taken (PostgreSQL 15, chapter 9.27.8 on `pg_snapshot`, section 5.5 on system columns). So if a table still has as
+//! many rows with a number below that of an earlier snapshot as it had then, these are the same rows.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::UserDefinedLogicalNodeCore;
+
+use super::input::{CHANGED, Find, Laid, OwnKey};
+use super::sql::Family;
+use super::statement::statement;
+use super::{Sql, literal, sql};
+use crate::columns::{INCREMENT, UPDATED_AT};
+use crate::records::Records;
+use crate::store::pushed::{Asked, Earlier};
+
+/// The form of the question and of what is kept of its tables; another one means that older records answer nothing.
+const FORM: u32 = 1;
+/// Comparing fewer rows than this takes no longer than finding out which of them have changed.
+const LARGE: i64 = 100_000;
+/// All classes of rows.
+const CLASSES: [&str; 3] = ["new", "stale", "orphaned"];
+
+/// An increment that may go on from an earlier one.
+pub(super) struct Changes {
+    /// All that the answer depends on but the rows.
+    pub question: String,
+    /// What is read.
+    pub tables: Vec<Table>,
+    /// The statement over a table of changed keys, which is written before it.
+    pub sql: String,
+    /// The key's columns.
+    pub keys: SchemaRef,
+    /// Whether an answer of nothing means that there is nothing new, stale or orphaned.
+    pub all: bool,
+    /// Whether to go on only where that saves time.
+    pub gain: bool,
+    pub records: Arc<Records>,
+    families: Vec<Family>,
+}
+
+/// A table that is read.
+pub(super) struct Table {
+    /// Its name with that of its schema, quoted.
+    name: String,
+    /// The same as a literal.
+    literal: String,
+    /// Selects the keys of its rows.
+    keys: String,
+    /// The column that says when a row was written.
+    updated_at: Option<String>,
+}
+
+impl Changes {
+    /// The increment as one that may go on, or why it may not.
+    pub(super) fn try_new(asked: &Asked<'_>, find: Find<'_>, utf8: bool, database: &str) -> Sql<Self> {
+        let Some(Earlier { records, gain }) = asked.earlier else {
+            return Err("metaxy.incremental_resolve is off".to_owned());
+        };
+        let description = asked.increment.description.as_ref();
+        let keys = description.keys.as_slice();
+        let sides = description.expected.len() + usize::from(description.current.is_some());
+        let plans = asked.increment.inputs.get(..sides).ok_or("inputs are missing")?;
+        if description.current.is_none() {
+            return Err("nothing is stored that could be compared with".to_owned());
+        }
+        let (mut tables, mut families, mut rows) = (Vec::new(), Vec::new(), 0);
+        for plan in plans {
+            let laid = Laid::new(plan)?;
+            let input = laid.input(find)?;
+            let (own, source) = (input.own_keys(keys)?, input.source());
+            if !source.plain {
+                return Err(format!("{} is a partitioned table", source.name));
+            }
+            let own_families: Vec<Family> = own.iter().map(|key| key.family).collect();
+            if !families.is_empty() && families != own_families {
+                return Err("keys are of several types".to_owned());
+            }
+            families = own_families;
+            rows += source.rows.max(0);
+            let own: Vec<String> = own.iter().enumerate().map(|key| OwnKey::named(key).0).collect();
+            tables.push(Table {
+                name: source.name.clone(),
+                literal: sql::literal(&source.name)?,
+                keys: format!("SELECT {} FROM {}", own.join(", "), source.name),
+                updated_at: source.column(UPDATED_AT).map(|column| column.sql),
+            });
+        }
+        if gain && rows < LARGE {
+            return Err("the tables are small".to_owned());
+        }
+        let all = asked.increment.schema();
+        let field = |name: &str| {
+            all.field_with_unqualified_name(name).map(|field| Field::clone(field)).map_err(|e| e.to_string())
+        };
+        let key_fields: Vec<Field> =
+            keys.iter().map(|key| Ok(field(key)?.with_nullable(true))).collect::<Sql<_>>()?;
+        let named = key_fields.iter().cloned().chain([field(INCREMENT)?]);
+        let schema = Arc::new(Schema::new(named.collect::<Vec<_>>()));
+        let whole = Asked { schema: &schema, classes: &CLASSES, limit: None, ..*asked };
+        let question = statement(&whole, find, utf8)?.sql;
+        let changed = statement(asked, Find { changed: Some(keys), ..find }, utf8)?;
+        Ok(Self {
+            question: format!("{FORM} {} {database}\n{question}", env!("CARGO_PKG_VERSION")),
+            tables,
+            sql: changed.sql,
+            keys: Arc::new(Schema::new(key_fields)),
+            all: asked.limit.is_none() && CLASSES.iter().all(|class| asked.classes.contains(class)),
+            gain,
+            records: Arc::clone(records),
+            families,
+        })
+    }
+
+    /// What EXPLAIN says of it. Whether an earlier comparison still holds is only known when the tables are read.
+    pub(super) fn said(&self) -> &'static str {
+        match self.records.get(&self.question) {
+            Some(_) => "changes since the last comparison, if its rows are still there",
+            None => "everything (there is no earlier comparison)",
+        }
+    }
+
+    /// The statement over the keys of rows that were written since a snapshot, and these.
+    pub(super) fn since(&self, snapshot: u64, keys: &RecordBatch) -> Sql<String> {
+        let written = |table: &Table| {
+            format!("{} WHERE age(xmin) <= (SELECT age('{snapshot}'::xid8::xid))", table.keys)
+        };
+        let mut sides: Vec<String> = self.tables.iter().map(written).collect();
+        if keys.num_rows() > 0 {
+            let rows: Vec<String> =
+                (0..keys.num_rows()).map(|row| self.row(keys, row)).collect::<Sql<_>>()?;
+            sides.push(format!("VALUES {}", rows.join(", ")));
+        }
+        let names: Vec<String> = (0..self.families.len()).map(|i| format!("h{i}, m{i}")).collect();
+        Ok(format!("WITH {CHANGED}({}) AS ({}) {}", names.join(", "), sides.join(" UNION ALL "), self.sql))
+    }
+
+    fn row(&self, keys: &RecordBatch, row: usize) -> Sql<String> {
+        let parts = keys.columns().iter().zip(&self.families).map(|(column, family)| {
+            let scalar = ScalarValue::try_from_array(column, row).map_err(|error| error.to_string())?;
+            if scalar.is_null() {
+                let any = family.placeholder().ok_or("a key has no order")?;
+                return Ok(format!("{any}, true"));
+            }
+            let value = literal::value(&scalar)?;
+            if value.family() != *family {
+                return Err(format!("a key is of type {}", value.data_type));
+            }
+            Ok(format!("{}, false", value.sql))
+        });
+        Ok(format!("({})", parts.collect::<Sql<Vec<_>>>()?.join(", ")))
+    }
+
+    /// Begins a transaction that sees one moment of the tables, and keeps others from emptying or altering them.
+    pub(super) fn begin(&self) -> String {
+        let names: Vec<&str> = self.tables.iter().map(|table| table.name.as_str()).collect();
+        format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE {} IN ACCESS SHARE MODE",
+            names.join(", ")
+        )
+    }
+
+    /// Asks for the run of the server and the database, the least number of a transaction, how far the log of writes has
+    /// got, and what makes each table the one that it is: NULL if it is no heap of the server's own, if others than its own
+    /// rows can be seen in it, or if their values can become other ones without being written.
+    ///
+    /// A run ends before the server's files are set back to an earlier state, after which numbers are given out again. A
+    /// database that is made anew has another number. A crash within a run can take back what [`safe`](Self::safe) denies.
+    pub(super) fn moment(&self) -> String {
+        let mut columns = vec![
+            "concat_ws(' ', pg_postmaster_start_time(), (SELECT d.oid FROM pg_catalog.pg_database d \
+             WHERE d.datname = current_database()))"
+                .to_owned(),
+            "pg_snapshot_xmin(pg_current_snapshot())::text".to_owned(),
+            "CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn()::text END".to_owned(),
+        ];
+        for table in &self.tables {
+            // Types of the user's, as enumerations, have oids from 16384 on.
+            columns.push(format!(
+                "(SELECT concat_ws(' ', c.oid, pg_relation_filenode(c.oid), (SELECT string_agg(concat_ws(':', \
+                 a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation), ' ' ORDER BY a.attnum) \
+                 FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0)) \
+                 FROM pg_catalog.pg_class c WHERE c.oid = {}::regclass AND c.relkind = 'r' \
+                 AND c.relam = (SELECT m.oid FROM pg_catalog.pg_am m WHERE m.amname = 'heap') \
+                 AND NOT c.relrowsecurity AND NOT c.relhassubclass AND NOT EXISTS (SELECT FROM \
+                 pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 \
+                 AND (a.atttypid >= 16384 OR a.attgenerated = 'v')))",
+                table.literal
+            ));
+        }
+        format!("SELECT {}", columns.join(", "))
+    }
+
+    /// Asks whether a place in the log of writes would outlive a crash.
+    pub(super) fn safe(written: &str) -> String {
+        format!("SELECT pg_current_wal_flush_lsn() >= '{written}'::pg_lsn")
+    }
+
+    /// Asks of each table how many rows it has, and of those from before a snapshot: how many, and when the last of them
+    /// was written.
+    pub(super) fn counts(&self, snapshot: u64) -> String {
+        let before = format!("age(xmin) > (SELECT age('{snapshot}'::xid8::xid))");
+        let counts = self.tables.iter().enumerate().map(|(number, table)| {
+            let last = match &table.updated_at {
+                Some(column) => format!("max({column}) FILTER (WHERE {before})::text"),
+                None => "NULL::text".to_owned(),
+            };
+            format!(
+                "SELECT {number} AS number, count(*), count(*) FILTER (WHERE {before}), {last} FROM {}",
+                table.name
+            )
+        });
+        format!("{} ORDER BY number", counts.collect::<Vec<_>>().join(" UNION ALL "))
+    }
+}

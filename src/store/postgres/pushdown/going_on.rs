@@ -1,0 +1,266 @@
+//! Running an increment that goes on from an earlier one.
+//!
+//! One transaction sees one moment: it finds out what has changed since the earlier increment, compares that or
+//! everything, and notes of which rows the answer is true.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::compute::{cast, concat_batches};
+use datafusion::arrow::datatypes::{Int64Type, SchemaRef};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::EmptyRecordBatchStream;
+use datafusion::physical_plan::metrics::Count;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+
+use super::changes::Changes;
+use crate::error::Result;
+use crate::records::{Moment, Record};
+use crate::store::postgres::database::{Database, Lease, Rows};
+
+/// Keys of an answer that are noted at most: they are written into the next statement.
+const KEYS: usize = 1 << 14;
+/// Of all rows, one in so many may have changed for the others to be worth being left out.
+const ONE_IN: u64 = 8;
+/// Transactions after which numbers of earlier ones say nothing: from 2³¹ on they would look like later ones.
+const TRANSACTIONS: u64 = 1 << 30;
+
+/// A statement to be run, and how it goes on.
+pub(super) struct Run {
+    pub database: Arc<Database>,
+    pub sql: String,
+    /// Whether each row stands for as many as its last column says.
+    pub counted: bool,
+    pub changes: Arc<Changes>,
+    /// Counts when nothing but changes is compared.
+    pub went_on: Count,
+}
+
+/// The moment that a transaction sees.
+struct Now {
+    /// Transactions with a number below this one had ended.
+    snapshot: u64,
+    /// How far the log of writes had got; `None` on a server that follows another one, and has only what is safe.
+    written: Option<String>,
+    /// Each table's identity, with that of the server.
+    tables: Vec<String>,
+}
+
+/// What there is in a table.
+struct Counted {
+    rows: u64,
+    /// Rows from before a snapshot.
+    before: u64,
+    /// The same, and when the last of them was written.
+    known: String,
+}
+
+/// What has to be compared.
+enum Compared {
+    Everything,
+    Changes(String),
+    Nothing,
+}
+
+/// The rows of the statement.
+///
+/// # Errors
+/// The server can't be reached or refuses the statement; errors in the middle of it are in the stream.
+pub(super) async fn rows(run: Run, schema: SchemaRef) -> Result<SendableRecordBatchStream> {
+    let Run { database, sql, counted, changes, went_on } = run;
+    let mut lease = database.reader().await?;
+    let begun = match begun(&lease, &changes).await {
+        Some(now) => compared(&lease, &changes, &now).await.map(|compared| (now, compared)),
+        None => None,
+    };
+    let Some((now, compared)) = begun else {
+        // An old server, or a table that can't be counted: everything can be compared all the same.
+        lease.batch_execute("ROLLBACK").await.map_err(|error| database.failed(&error))?;
+        return Ok(Rows::of(lease, &sql, &schema).await?.into_stream(schema));
+    };
+    went_on.add(usize::from(!matches!(compared, Compared::Everything)));
+    let sql = match compared {
+        Compared::Everything => sql,
+        Compared::Changes(changes) => changes,
+        Compared::Nothing => {
+            end(&mut lease).await;
+            return Ok(Box::pin(EmptyRecordBatchStream::new(schema)));
+        }
+    };
+    let rows = Rows::of(lease, &sql, &schema).await?;
+    let noted = changes.all.then(|| Noted::new(&changes, &schema, counted));
+    let going = Going { rows, changes, now, noted, is_over: false };
+    let stream = futures::stream::try_unfold(going, |mut going| async move {
+        let batch = going.next().await.map_err(datafusion::error::DataFusionError::from)?;
+        Ok(batch.map(|batch| (batch, going)))
+    });
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+}
+
+/// Begins the transaction; the moment that it sees, if the server can say which that is.
+async fn begun(client: &Client, changes: &Changes) -> Option<Now> {
+    let asked = async {
+        client.batch_execute(&changes.begin()).await?;
+        client.simple_query(&changes.moment()).await
+    };
+    let answer = asked.await.inspect_err(|error| log::debug!("no moment of tables: {error}")).ok()?;
+    let row = only_rows(answer).next()?;
+    let text = |column: usize| row.try_get(column).ok().flatten();
+    let (server, snapshot) = (text(0)?, text(1)?.parse().ok()?);
+    let tables = (0..changes.tables.len()).map(|n| Some(format!("{server} {}", text(3 + n)?)));
+    let written = text(2).map(str::to_owned);
+    Some(Now { snapshot, written, tables: tables.collect::<Option<_>>()? })
+}
+
+/// What has to be compared now; `None` if the tables can't be counted.
+async fn compared(client: &Client, changes: &Changes, now: &Now) -> Option<Compared> {
+    let Some(record) = changes.records.get(&changes.question) else { return Some(Compared::Everything) };
+    let then = record.moments.first().map_or(0, |moment| moment.version);
+    let is_of = |(moment, table): (&Moment, &String)| moment.table == *table && moment.version == then;
+    let is_known = record.moments.len() == now.tables.len()
+        && record.moments.iter().zip(&now.tables).all(is_of)
+        && record.keys.schema().fields() == changes.keys.fields()
+        && then <= now.snapshot
+        && now.snapshot - then < TRANSACTIONS;
+    if !is_known {
+        return Some(Compared::Everything);
+    }
+    let counted = counted(client, changes, then).await?;
+    if counted.iter().zip(&record.moments).any(|(counted, moment)| counted.known != moment.commit) {
+        return Some(Compared::Everything);
+    }
+    let written: u64 = counted.iter().map(|table| table.rows - table.before).sum();
+    let all: u64 = counted.iter().map(|table| table.rows).sum();
+    let keys = record.keys.num_rows() as u64;
+    if written + keys == 0 {
+        return Some(Compared::Nothing);
+    }
+    if changes.gain && written + keys > all / ONE_IN {
+        return Some(Compared::Everything);
+    }
+    Some(changes.since(then, &record.keys).map_or(Compared::Everything, Compared::Changes))
+}
+
+/// What there is in each table now; `None` if that can't be found out.
+async fn counted(client: &Client, changes: &Changes, snapshot: u64) -> Option<Vec<Counted>> {
+    let answer = client.simple_query(&changes.counts(snapshot)).await.ok()?;
+    let counted = only_rows(answer).map(|row| {
+        let number = |column: usize| row.try_get(column).ok().flatten()?.parse::<u64>().ok();
+        let (rows, before) = (number(1)?, number(2)?);
+        let last = row.try_get(3).ok().flatten().unwrap_or("never");
+        Some(Counted { rows, before, known: format!("{before} {last}") })
+    });
+    counted.collect::<Option<Vec<_>>>().filter(|counted| counted.len() == changes.tables.len())
+}
+
+fn only_rows(answer: Vec<SimpleQueryMessage>) -> impl Iterator<Item = SimpleQueryRow> {
+    answer.into_iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    })
+}
+
+/// Whether nothing of what was seen would be taken back by a crash.
+async fn is_safe(client: &Client, now: &Now) -> bool {
+    let Some(written) = &now.written else { return true };
+    let answer = client.simple_query(&Changes::safe(written)).await.unwrap_or_default();
+    only_rows(answer).any(|row| row.try_get(0).ok().flatten() == Some("t"))
+}
+
+/// Ends the transaction, after which the connection can serve others.
+async fn end(lease: &mut Lease) {
+    if lease.batch_execute("COMMIT").await.is_ok() {
+        lease.done();
+    }
+}
+
+/// The keys of an answer.
+struct Noted {
+    /// Where the key's columns are in the answer; `None` if it has not all of them: then only an empty one is known.
+    columns: Option<Vec<usize>>,
+    counted: bool,
+    keys: Vec<RecordBatch>,
+    rows: usize,
+}
+
+impl Noted {
+    fn new(changes: &Changes, schema: &SchemaRef, counted: bool) -> Self {
+        let columns = changes.keys.fields().iter().map(|field| schema.index_of(field.name()).ok());
+        Self { columns: columns.collect(), counted, keys: Vec::new(), rows: 0 }
+    }
+
+    /// How many samples these rows are.
+    fn samples(&self, batch: &RecordBatch) -> usize {
+        match batch.columns().last().filter(|_| self.counted) {
+            Some(counts) => {
+                let counts = counts.as_primitive::<Int64Type>().iter().flatten();
+                counts.map(|n| usize::try_from(n).unwrap_or_default()).sum()
+            }
+            None => batch.num_rows(),
+        }
+    }
+}
+
+/// Rows on their way, and what they say to the next increment.
+struct Going {
+    rows: Rows,
+    changes: Arc<Changes>,
+    now: Now,
+    noted: Option<Noted>,
+    /// Whether the transaction has ended.
+    is_over: bool,
+}
+
+impl Going {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        let batch = self.rows.next().await?;
+        if let Some(batch) = &batch {
+            self.note(batch);
+        }
+        // Tables stay locked against being altered for as long as the transaction lasts, and nobody need ask again.
+        if self.rows.have_all_come() && !self.is_over {
+            self.is_over = true;
+            self.end().await;
+        }
+        Ok(batch)
+    }
+
+    /// Notes the keys of rows, unless they are too many or not there.
+    fn note(&mut self, batch: &RecordBatch) {
+        let Some(mut noted) = self.noted.take() else { return };
+        noted.rows += noted.samples(batch);
+        if noted.rows == 0 {
+            self.noted = Some(noted);
+            return;
+        }
+        let Some(columns) = noted.columns.as_ref().filter(|_| noted.rows <= KEYS) else { return };
+        let columns = columns.iter().zip(self.changes.keys.fields());
+        let columns = columns.map(|(n, field)| cast(batch.column(*n), field.data_type()));
+        let keys = columns.collect::<std::result::Result<Vec<_>, _>>();
+        let Ok(keys) = keys.and_then(|keys| RecordBatch::try_new(Arc::clone(&self.changes.keys), keys))
+        else {
+            return;
+        };
+        noted.keys.push(keys);
+        self.noted = Some(noted);
+    }
+
+    /// All rows have come: keeps a record of the answer, if it is true of rows that can be told from later ones.
+    async fn end(&mut self) {
+        if let Some(noted) = self.noted.take()
+            && let Ok(keys) = concat_batches(&self.changes.keys, &noted.keys)
+            && let Some(counted) = counted(&self.rows.lease, &self.changes, self.now.snapshot).await
+            && counted.iter().all(|table| table.before == table.rows)
+            && is_safe(&self.rows.lease, &self.now).await
+        {
+            let moments = std::mem::take(&mut self.now.tables).into_iter().zip(counted);
+            let version = self.now.snapshot;
+            let moments =
+                moments.map(|(table, counted)| Moment { table, version, commit: counted.known }).collect();
+            let question = self.changes.question.clone();
+            self.changes.records.put(Record { question, moments, keys });
+        }
+        end(&mut self.rows.lease).await;
+    }
+}
