@@ -15,6 +15,7 @@ use object_store::prefix::PrefixStore;
 use serde_json::Value;
 
 use super::delta_remove::DeltaSnapshot;
+use super::increasing::have_each_once;
 use super::location::Location;
 use super::proven::each_file;
 use super::row_order::{FILE_COLUMN, FileRanks, RowOrderExec, in_order};
@@ -180,6 +181,23 @@ impl DeltaRows {
     /// Whether what `holds` says of a file's statistics is true of each file.
     pub(crate) fn each_file(&self, holds: impl Fn(&Value) -> bool) -> DataFusionResult<bool> {
         each_file(&self.table, self.files.as_deref(), holds)
+    }
+
+    /// Whether the log proves that each id is in these rows once; they have to be those of one moment.
+    pub(crate) fn have_each_once(&self, ids: &[String]) -> DataFusionResult<bool> {
+        let state = self.table.snapshot()?;
+        // What a name stands for may change there without a file being written.
+        let is_mapped = state.metadata().configuration().get("delta.columnMapping.mode");
+        if !self.pinned || is_mapped.is_some_and(|mode| mode != "none") {
+            return Ok(false);
+        }
+        let is_read =
+            |path: &str| self.files.as_ref().is_none_or(|files| files.iter().any(|own| own == path));
+        let log = state.log_data();
+        let files = log.iter().filter(|file| is_read(&file.path()));
+        #[expect(deprecated, reason = "nothing else shows the tags of a file")]
+        let files = files.map(|file| file.add_action());
+        Ok(have_each_once(files, ids))
     }
 
     /// The rows of these files only; the first one gets the lowest numbers.

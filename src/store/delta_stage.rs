@@ -18,6 +18,7 @@ use object_store::path::Path;
 
 use super::WriteTime;
 use super::delta_files::{DeltaFiles, discard};
+use super::increasing::Increasing;
 use super::stamp::{read_back, stamped};
 use crate::columns::SYSTEM_COLUMNS;
 use crate::error::Result;
@@ -51,6 +52,7 @@ pub(crate) struct Stage {
     store: Arc<dyn ObjectStore>,
     schema: SchemaRef,
     id_columns: Vec<String>,
+    increasing: Increasing,
     files: Vec<Add>,
     rows: u64,
     time: DateTime<Utc>,
@@ -81,7 +83,9 @@ impl Stage {
         before: &(dyn Fn() -> Result<()> + Sync),
         size: FileSize,
     ) -> Result<Self> {
-        let mut stage = Self { store, schema, id_columns, files: Vec::new(), rows: 0, time, column, size };
+        let increasing = Increasing::new(id_columns.clone());
+        let mut stage =
+            Self { store, schema, id_columns, increasing, files: Vec::new(), rows: 0, time, column, size };
         let mut writing: Option<DeltaFiles> = None;
         while let Some(batch) = rows.next().await {
             let added = match batch {
@@ -98,6 +102,7 @@ impl Stage {
         }
         if let Some(writing) = writing {
             stage.files = writing.close().await?;
+            stage.increasing.tag(&mut stage.files);
         }
         Ok(stage)
     }
@@ -109,6 +114,7 @@ impl Stage {
         before: &(dyn Fn() -> Result<()> + Sync),
     ) -> Result<()> {
         self.rows += batch.num_rows() as u64;
+        self.increasing.add(&batch);
         let batch = stamped(&batch, self.column, self.time.timestamp_micros())?;
         let writing = match writing {
             Some(writing) => writing,

@@ -67,6 +67,12 @@ impl<'a> Kept<'a> {
         Ok(self.exprs.len() - 1)
     }
 
+    /// These places of the projection, in this order.
+    pub(super) fn plan_of(self, output: &[usize]) -> Result<Arc<dyn ExecutionPlan>> {
+        let exprs: Vec<_> = output.iter().filter_map(|&at| self.exprs.get(at).cloned()).collect();
+        Ok(Arc::new(ProjectionExec::try_new(exprs, Arc::clone(self.input))?))
+    }
+
     pub(super) fn plan(self) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(Arc::new(ProjectionExec::try_new(self.exprs, Arc::clone(self.input))?))
     }

@@ -16,6 +16,8 @@ mod delta_vacuum;
 mod external;
 mod fallback;
 mod handle;
+mod in_order;
+mod increasing;
 mod kept;
 mod known;
 mod location;

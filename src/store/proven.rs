@@ -9,24 +9,31 @@ use deltalake::DeltaTable;
 use serde_json::Value;
 
 use super::delta::DeltaRows;
+use crate::columns::DELETED_AT;
 
 /// The rows as they are now, and what is left to check of a condition on them.
 ///
-/// Rows are not those of another moment than the statistics: where a condition is proven, the version is pinned.
+/// Rows are not those of another moment than the statistics: the version is pinned.
 pub(super) async fn without_proven(
     rows: &Arc<dyn TableProvider>,
     condition: Option<Expr>,
 ) -> Result<(Arc<dyn TableProvider>, Option<Expr>)> {
-    if let Some(condition) = &condition
-        && let Some((column, value)) = equality(condition)
-        && let Some(delta) = rows.downcast_ref::<DeltaRows>()
-    {
-        let now = delta.now().await?;
-        if now.each_file(|stats| is_always(stats, column, value))? {
-            return Ok((Arc::new(now), None));
-        }
+    let Some(delta) = rows.downcast_ref::<DeltaRows>() else { return Ok((Arc::clone(rows), condition)) };
+    let now = delta.now().await?;
+    let is_proven = match condition.as_ref().and_then(equality) {
+        Some((column, value)) => now.each_file(|stats| is_always(stats, column, value))?,
+        None => false,
+    };
+    Ok((Arc::new(now), condition.filter(|_| !is_proven)))
+}
+
+/// Whether each id is in the rows once, and whether none of them is a deletion, as far as that is proven.
+pub(super) fn are_latest(rows: &Arc<dyn TableProvider>, ids: &[String]) -> Result<(bool, bool)> {
+    let Some(delta) = rows.downcast_ref::<DeltaRows>() else { return Ok((false, false)) };
+    if !delta.have_each_once(ids)? {
+        return Ok((false, false));
     }
-    Ok((Arc::clone(rows), condition))
+    Ok((true, delta.each_file(|stats| is_always_null(stats, DELETED_AT))?))
 }
 
 /// A condition that a text column has one value.
@@ -48,6 +55,12 @@ fn is_always(stats: &Value, column: &str, value: &str) -> bool {
     stats["minValues"][column].as_str() == Some(value)
         && stats["maxValues"][column].as_str() == Some(value)
         && stats["nullCount"][column].as_u64() == Some(0)
+}
+
+/// Whether a column is NULL in all rows of a file.
+fn is_always_null(stats: &Value, column: &str) -> bool {
+    let nulls = stats["nullCount"][column].as_u64();
+    nulls.is_some() && nulls == stats["numRecords"].as_u64()
 }
 
 /// Whether what `holds` says of the statistics is true of each file; a file without statistics proves nothing.

@@ -20,7 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::kept::{Kept, Output, filtered};
-use super::proven::without_proven;
+use super::proven::{are_latest, without_proven};
 use super::search::Search;
 use super::view::{Others, View};
 use super::write::FeatureSink;
@@ -237,34 +237,35 @@ impl FeatureTable {
                 read.len() - 1
             }))
         };
-        let mut ids = Vec::new();
-        for id in &self.definition.spec.id_columns {
-            match take(id) {
-                Some(index) => ids.push(index),
-                None => {
-                    return Err(MetaxyError::Store {
-                        store: self.store.name().to_owned(),
-                        reason: format!(
-                            "table of feature {} has no id column {id:?}",
-                            self.definition.spec.key
-                        ),
-                    }
-                    .into());
-                }
-            }
-        }
         let behind = self.view.others == Others::Behind;
         let wanted = self.view.condition().filter(|_| inner.index_of(FEATURE_VERSION).is_ok());
         let (rows, wanted) = without_proven(&stored.provider, wanted).await?;
+        // Where each id is there once, its row is the latest, and nothing has to be looked up.
+        let spec = &self.definition.spec;
+        let (once, live) = are_latest(&rows, &spec.id_columns)?;
+        let mut ids = Vec::new();
+        for id in &spec.id_columns {
+            if inner.index_of(id).is_err() {
+                return Err(MetaxyError::Store {
+                    store: self.store.name().to_owned(),
+                    reason: format!("table of feature {} has no id column {id:?}", spec.key),
+                }
+                .into());
+            }
+            if !once {
+                ids.extend(take(id));
+            }
+        }
         let is_read = self.view.feature_version.is_none() || wanted.is_some() || behind;
         let version = if is_read { take(FEATURE_VERSION) } else { None };
-        if self.view.feature_version.is_none() {
+        if self.view.feature_version.is_none() && !once {
             // With several feature versions a sample has a latest row in each.
             ids.extend(version);
         }
-        let updated_at = take(UPDATED_AT);
-        let deleted_at = take(DELETED_AT);
-        let row_order = take(ROW_ORDER);
+        let mut unless = |known: bool, name: &str| if known { None } else { take(name) };
+        let updated_at = unless(once, UPDATED_AT);
+        let deleted_at = unless(once && (live || self.view.deleted), DELETED_AT);
+        let row_order = unless(once, ROW_ORDER);
         let stored_columns = self.schema.fields().len() - self.versions.len() - usize::from(behind);
         let mut output = Vec::new();
         let mut versions = None;
@@ -284,7 +285,8 @@ impl FeatureTable {
         let among = decided.iter().filter(|filter| is_among(filter)).cloned();
         let hints: Vec<Expr> = filters.into_iter().chain(wanted.clone()).chain(among).collect();
         let plan = rows.scan(state, Some(&read), &hints, None).await?;
-        let plan = filtered(plan, conjunction(wanted.into_iter().chain(decided)), state)?;
+        let live = deleted_at.filter(|_| once).map(|_| col(DELETED_AT).is_null());
+        let plan = filtered(plan, conjunction(wanted.into_iter().chain(decided).chain(live)), state)?;
         // Only what is needed from here on: these rows are kept until the last one is read.
         let mut kept = Kept::new(&plan);
         let waiting = match &self.view.feature_version {
@@ -294,20 +296,24 @@ impl FeatureTable {
             }
             _ => None,
         };
+        let output: Vec<usize> = output
+            .into_iter()
+            .map(|column| match column {
+                Output::Column(index) => Ok(kept.column(index)),
+                Output::Version(key) => kept.version(versions, key, state),
+                Output::Waiting => waiting.ok_or_else(|| self.gone(WAITING)),
+            })
+            .collect::<Result<_>>()?;
+        if once {
+            return kept.plan_of(&output);
+        }
         let columns = LatestColumns {
             ids: ids.into_iter().map(|i| kept.column(i)).collect(),
             updated_at: updated_at.map(|i| kept.column(i)),
             deleted_at: deleted_at.map(|i| kept.column(i)),
             row_order: row_order.map(|i| kept.column(i)),
             behind: waiting,
-            output: output
-                .into_iter()
-                .map(|column| match column {
-                    Output::Column(index) => Ok(kept.column(index)),
-                    Output::Version(key) => kept.version(versions, key, state),
-                    Output::Waiting => waiting.ok_or_else(|| self.gone(WAITING)),
-                })
-                .collect::<Result<_>>()?,
+            output,
         };
         let limited = !matches!(state.runtime_env().memory_pool.memory_limit(), MemoryLimit::Infinite);
         if limited {

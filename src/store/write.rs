@@ -17,6 +17,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
+use super::in_order::in_order;
 use super::prepare::{Preparer, Stamp};
 use super::project::WriteScope;
 use super::{Append, Basis, Store, WriteTime};
@@ -125,7 +126,7 @@ impl Store {
         };
         let append = Append {
             schema,
-            rows,
+            rows: in_order(rows, definition.spec.id_columns.clone()),
             settings: self.settings(),
             id_columns: definition.spec.id_columns.clone(),
             write_key: options.write_key.clone(),
