@@ -60,7 +60,8 @@ def asks(side: str, peers: Peers, directory: Path, workload: Workload, store) ->
         return lambda question: run([*command, sql(question)], directory, cache=directory / "cache")
 
     def by_changes(sql: Callable[[str], str]) -> Callable[[str], Run]:
-        ask = by_cli(sql, "SET metaxy.incremental_resolve = true")
+        # As it is by default.
+        ask = by_cli(sql, "SET metaxy.incremental_resolve = auto")
 
         def asked(question: str) -> Run:
             # What is known is what was found before the last steps, each time.
@@ -82,7 +83,7 @@ def asks(side: str, peers: Peers, directory: Path, workload: Workload, store) ->
     match side:
         case "changes":
             increment = questions.increment(workload, "memory")
-            return by_changes(lambda q: questions.asked_of(increment, q, workload)) if workload.compared else None
+            return by_changes(lambda q: questions.asked_of(increment, q, workload)) if workload.stored else None
         case "memory" | "native":
             # What was asked for in memory and does not fit under a limit is an error; `auto` streams it then.
             engine = "auto" if side == "memory" and peers.limited else side

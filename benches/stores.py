@@ -34,12 +34,17 @@ def make(
         (directory / "metaxy.toml").write_text(CONFIG.format(hash=hash_algorithm))
         (directory / "features.toml").write_text(workload.features())
     print(f"making a store: {rows:,} samples, {hash_algorithm}, {workload.name} ({workload.says})", flush=True)
-    if workload.compared:
+
+    def write(steps: tuple[str, ...]) -> None:
+        for step in steps:
+            run([cli, "-q", "-c", step.format(rows=rows // workload.per_parent)], directory)
+
+    write(workload.steps)
+    if workload.stored:
         question = questions.asked_of(questions.increment(workload, "memory"), "rows", workload)
         run([cli, "-q", "-c", question], directory, cache=directory / NOTES)
     # Python takes the features from the store.
-    for step in (*workload.steps, "CALL push()"):
-        run([cli, "-q", "-c", step.format(rows=rows // workload.per_parent)], directory)
+    write((*workload.changes, "CALL push()"))
     text = run([cli, "-q", "--format", "json", "-c", "SELECT feature, feature_version FROM system.features"], directory).text
     made.write_text(json.dumps({row["feature"]: row["feature_version"] for row in json.loads(text)}))
     return directory

@@ -57,7 +57,7 @@ class Workload:
     lineage: str = "1:1"
     per_parent: int = 1  # samples of the largest table for each number
     stored: bool = True  # whether the child was ever written
-    compared: bool = False  # whether there was a comparison before the steps, to go on from
+    changes: tuple[str, ...] = ()  # more statements, after a comparison to go on from
     fields: tuple[str, ...] = field(default=("audio", "frames"))
 
     def features(self) -> str:
@@ -122,7 +122,7 @@ def workloads(random_ids: bool) -> dict[str, Workload]:
     together = parent.write("{rows}", "x", "value > {rows} / 2 AND value <= {rows} / 2 + 1000")
     scattered = parent.write("{rows}", "x", "value % ({rows} / 1000) = 1")
     churn = (change(parent, "x"), parent.delete("size % 1000 = 500"))
-    rewritten = [step for i in range(5) for step in (parent.write("{rows}", f"r{i}"), compute)]
+    rewritten = tuple(step for i in range(5) for step in (parent.write("{rows}", f"r{i}"), compute))
 
     fields = tuple(f"f{i}" for i in range(1, 9))
     wide = [Parent(f"bench/{p}", {"sample_id": identifier("value")}, fields, wide_columns(p)) for p in "abc"]
@@ -144,15 +144,23 @@ def workloads(random_ids: bool) -> dict[str, Workload]:
     made = [
         Workload("initial", "all samples are new", steps=(parent.write("{rows}"),), stored=False, **one),
         Workload("steady", "nothing has changed", steps=(compute,), after="initial", **one),
-        Workload("churn", "1 % changed, 0.1 % deleted", steps=churn, after="steady", **one),
-        Workload("together", "1,000 neighbours changed", steps=(together,), after="steady", compared=True, **one),
-        Workload("scattered", "1,000 changed, far apart", steps=(scattered,), after="steady", compared=True, **one),
-        Workload("history", "every sample rewritten 5 times, then churn", steps=(*rewritten, *churn), after="steady", **one),
+        Workload("churn", "1 % changed, 0.1 % deleted", steps=(), changes=churn, after="steady", **one),
+        Workload("together", "1,000 neighbours changed", steps=(), changes=(together,), after="steady", **one),
+        Workload("scattered", "1,000 changed, far apart", steps=(), changes=(scattered,), after="steady", **one),
+        Workload(
+            "history",
+            "every sample rewritten 5 times, then churn",
+            steps=rewritten,
+            changes=churn,
+            after="steady",
+            **one,
+        ),
         Workload(
             "wide",
             "3 parents, 8 fields, 30 user columns of which 2 are asked for; churn",
             tuple(wide),
-            (*(p.write("{rows}") for p in wide), compute, change(wide[1], "x"), wide[0].delete("a_number0 % 1000 = 500")),
+            (*(p.write("{rows}") for p in wide), compute),
+            changes=(change(wide[1], "x"), wide[0].delete("a_number0 % 1000 = 500")),
             child_ids=("sample_id",),
             asked=("a_text1", "b_number2"),
             fields=fields,
@@ -161,9 +169,8 @@ def workloads(random_ids: bool) -> dict[str, Workload]:
             "aggregation",
             f"one row of {GROUP}; one changed in 1 % of the groups, 0.1 % of the groups deleted",
             (frame,),
-            (
-                frame.write("{rows}"),
-                aggregate,
+            (frame.write("{rows}"), aggregate),
+            changes=(
                 frame.write("{rows}", "x", f"value % {100 * GROUP} = 61"),
                 frame.delete(f"(size - 1) / {GROUP} % 1000 = 500"),
             ),
@@ -176,7 +183,8 @@ def workloads(random_ids: bool) -> dict[str, Workload]:
             "expansion",
             f"{GROUP} rows of one; churn",
             (video,),
-            (video.write("{rows}"), expand, change(video, "x"), video.delete("size % 1000 = 500")),
+            (video.write("{rows}"), expand),
+            changes=(change(video, "x"), video.delete("size % 1000 = 500")),
             child_ids=("video_id", "clip"),
             asked=("size", "path"),
             on=("video_id",),
