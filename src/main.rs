@@ -7,7 +7,8 @@ use std::time::Duration;
 use datafusion_metaxy::cli;
 use mimalloc::MiMalloc;
 
-/// Much faster than the system's allocator where many threads make Arrow buffers.
+/// Much faster than the system's allocator where many threads make Arrow buffers. It goes without huge pages: they took
+/// half as much memory again and saved no time.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

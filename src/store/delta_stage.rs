@@ -23,7 +23,7 @@ use super::stamp::{read_back, stamped};
 use crate::columns::SYSTEM_COLUMNS;
 use crate::error::Result;
 
-/// Rows of a row group of a file that is clustered: few enough for statistics to leave out most of it.
+/// Rows of a row group: few enough for several processors to read a file, and for statistics to leave out most of it.
 const GROUP_ROWS: usize = 128 * 1024;
 /// User columns that get statistics besides the ids; Delta's own default is 32 columns in all.
 const USER_STATISTICS: usize = 24;
@@ -33,17 +33,15 @@ const USER_STATISTICS: usize = 24;
 pub(crate) struct FileSize {
     /// A file is closed when it has about this many bytes.
     bytes: Option<NonZeroU64>,
-    /// A row group is closed when it has this many rows; `None` is the writer's own limit.
-    group_rows: Option<usize>,
 }
 
 impl FileSize {
     /// For rows as they come.
-    const WRITTEN: Self = Self { bytes: NonZeroU64::new(512 * 1024 * 1024), group_rows: None };
+    const WRITTEN: Self = Self { bytes: NonZeroU64::new(512 * 1024 * 1024) };
 
     /// For rows that are sorted by their ids.
     pub(crate) fn clustered(bytes: u64) -> Self {
-        Self { bytes: NonZeroU64::new(bytes), group_rows: Some(GROUP_ROWS) }
+        Self { bytes: NonZeroU64::new(bytes) }
     }
 }
 
@@ -173,12 +171,10 @@ impl Stage {
     }
 
     fn writer(&self) -> DeltaWriter {
-        let mut properties =
-            WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
-        if self.size.group_rows.is_some() {
-            properties = properties.set_max_row_group_row_count(self.size.group_rows);
-        }
-        let properties = properties.build();
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(GROUP_ROWS))
+            .build();
         let config = WriterConfig::new(
             Arc::clone(&self.schema),
             Vec::new(),
