@@ -133,7 +133,6 @@ fn follow(cases: u64, place: Place) -> (Ways, u64) {
         }
     });
     let ways = ways.into_inner().unwrap();
-    println!("{ways:?}");
     (ways, cases)
 }
 
