@@ -14,6 +14,7 @@ use futures::TryStreamExt;
 
 use super::input::Input;
 use super::late::columns_of;
+use crate::operators::compact;
 
 /// How an increment goes on from an earlier one.
 #[derive(Clone)]
@@ -47,7 +48,7 @@ impl Follow {
         for input in inputs {
             let mut rows = execute_stream(Arc::clone(&input.plan), Arc::clone(context))?;
             while let Some(batch) = rows.try_next().await? {
-                let keys = columns_of(&batch, &self.keys)?;
+                let keys = compact(&columns_of(&batch, &self.keys)?)?;
                 // They are put together, and numbered.
                 reservation.try_grow(3 * keys.get_array_memory_size())?;
                 batches.push(keys);

@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use super::answer::Answer;
 use super::input::Input;
 use super::plan::Plan;
+use crate::operators::compact;
 
 /// Plans the inputs with all columns, for the rows of these keys or for all.
 pub(crate) type Inputs =
@@ -56,13 +57,14 @@ pub(super) fn is_most(answer: &Answer) -> bool {
 pub(super) fn keys_of(answer: &Answer, keys: &SchemaRef) -> Result<RecordBatch> {
     let mut batches = Vec::new();
     for (part, rows) in answer.pieces(ROWS) {
-        batches.push(columns_of(&answer.batch(part, rows)?, keys)?);
+        // Texts of their own: the keys are kept when all that was read is gone.
+        batches.push(compact(&columns_of(&answer.batch(part, rows)?, keys)?)?);
     }
     Ok(concat_batches(keys, &batches)?)
 }
 
 /// The columns of these names, in these types.
-pub(super) fn columns_of(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+pub(crate) fn columns_of(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let column = |field: &FieldRef| {
         let index = batch.schema().index_of(field.name())?;
         cast(batch.column(index), field.data_type())

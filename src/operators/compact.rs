@@ -8,7 +8,7 @@ use datafusion::common::Result;
 
 /// The rows with text of their own: a view of text keeps all the text alive that it was cut from, and after a sort that
 /// may be everything that was sorted.
-pub(super) fn compact(batch: &RecordBatch) -> Result<RecordBatch> {
+pub(crate) fn compact(batch: &RecordBatch) -> Result<RecordBatch> {
     let columns = batch.columns().iter().map(compact_array).collect();
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     Ok(RecordBatch::try_new_with_options(batch.schema(), columns, &options)?)

@@ -11,6 +11,7 @@ mod numbers;
 mod whole_groups;
 
 pub(crate) use among::{AMONG, among, is_among};
+pub(crate) use compact::compact;
 pub(crate) use compact_exec::CompactExec;
 pub(crate) use group_window::GroupWindowExec;
 pub(crate) use keys::{Keys, null_rows};

@@ -282,7 +282,9 @@ impl FeatureTable {
         }
         // What the statistics of files say nothing about is decided before anything is kept of a row.
         let (decided, filters): (Vec<Expr>, Vec<Expr>) = filters.iter().cloned().partition(is_decided_by_row);
-        decided.iter().flat_map(Expr::column_refs).for_each(|column| drop(take(&column.name)));
+        for column in decided.iter().flat_map(Expr::column_refs) {
+            take(&column.name);
+        }
         let among = decided.iter().filter(|filter| is_among(filter)).cloned();
         let hints: Vec<Expr> = filters.into_iter().chain(wanted.clone()).chain(among).collect();
         let plan = rows.scan(state, Some(&read), &hints, None).await?;

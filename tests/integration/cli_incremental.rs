@@ -67,6 +67,34 @@ fn a_process_goes_on_from_what_another_one_has_found() {
     assert_eq!(way(folder), "everything (there is no earlier comparison)");
 }
 
+#[test]
+fn what_is_kept_of_an_answer_is_as_large_as_its_keys() {
+    let folder = project();
+    let folder = folder.path();
+    let text = "[[feature]]\nkey = \"c\"\nid_columns = [\"id\"]\n\
+                [[feature]]\nkey = \"d\"\nid_columns = [\"id\"]\ndeps = [\"c\"]\n";
+    let features = fs::read_to_string(folder.join("features.toml")).unwrap();
+    fs::write(folder.join("features.toml"), features + text).unwrap();
+    let write = |version: &str, step: u32| {
+        let rows = format!(
+            "INSERT INTO c SELECT 'a rather long id: ' || (100000000 * value) AS id,
+             named_struct('default', '{version}') AS metaxy_provenance_by_field
+             FROM generate_series(1, 100000, {step})"
+        );
+        said(folder, &rows)
+    };
+    write("v1", 1);
+    said(folder, "INSERT INTO d SELECT * FROM resolve_update('d')");
+    // A thousand keys of some thirty bytes: what they were read and cut from is not kept with them.
+    write("v2", 100);
+    said(folder, "SELECT count(*) FROM resolve_update('d')");
+    let records = folder.join(CACHE).join("metaxy/increments");
+    let sizes: Vec<u64> =
+        fs::read_dir(&records).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).collect();
+    let largest = sizes.iter().copied().max().unwrap();
+    assert!((10_000..100_000).contains(&largest), "{sizes:?}");
+}
+
 /// The answer to a question, which has to be the same without what was found before.
 fn same(folder: &Path, sql: &str) -> String {
     let whole = Cli::new(folder).sql(&["SET metaxy.incremental_resolve = false", sql]).run().ok();
