@@ -18,7 +18,7 @@ use object_store::path::Path;
 
 use super::WriteTime;
 use super::delta_files::{DeltaFiles, discard};
-use super::increasing::Increasing;
+use super::runs::Runs;
 use super::stamp::{read_back, stamped};
 use crate::columns::SYSTEM_COLUMNS;
 use crate::error::Result;
@@ -50,7 +50,6 @@ pub(crate) struct Stage {
     store: Arc<dyn ObjectStore>,
     schema: SchemaRef,
     id_columns: Vec<String>,
-    increasing: Increasing,
     files: Vec<Add>,
     rows: u64,
     time: DateTime<Utc>,
@@ -81,47 +80,55 @@ impl Stage {
         before: &(dyn Fn() -> Result<()> + Sync),
         size: FileSize,
     ) -> Result<Self> {
-        let increasing = Increasing::new(id_columns.clone());
-        let mut stage =
-            Self { store, schema, id_columns, increasing, files: Vec::new(), rows: 0, time, column, size };
-        let mut writing: Option<DeltaFiles> = None;
+        // The rows of a write have each id once; of others the order may decide which is the latest.
+        let several = column == WriteTime::Updated;
+        let mut runs = Runs::new(id_columns.clone(), GROUP_ROWS, several);
+        let mut stage = Self { store, schema, id_columns, files: Vec::new(), rows: 0, time, column, size };
+        let mut writing = Vec::new();
         while let Some(batch) = rows.next().await {
             let added = match batch {
                 Ok(batch) if batch.num_rows() == 0 => continue,
-                Ok(batch) => stage.add(batch, &mut writing, before).await,
+                Ok(batch) => stage.add(batch, &mut runs, &mut writing, before).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = added {
-                if let Some(writing) = writing {
-                    writing.abandon().await;
-                }
+                abandon(writing).await;
                 return Err(error);
             }
         }
-        if let Some(writing) = writing {
-            stage.files = writing.close().await?;
-            stage.increasing.tag(&mut stage.files);
+        let mut files: Vec<Vec<Add>> = Vec::new();
+        while !writing.is_empty() {
+            match writing.remove(0).close().await {
+                Ok(closed) => files.push(closed),
+                Err(error) => {
+                    abandon(writing).await;
+                    discard(&stage.store, &files.concat()).await;
+                    return Err(error);
+                }
+            }
         }
+        runs.tag(&mut files);
+        stage.files = files.concat();
         Ok(stage)
     }
 
     async fn add(
         &mut self,
         batch: RecordBatch,
-        writing: &mut Option<DeltaFiles>,
+        runs: &mut Runs,
+        writing: &mut Vec<DeltaFiles>,
         before: &(dyn Fn() -> Result<()> + Sync),
     ) -> Result<()> {
         self.rows += batch.num_rows() as u64;
-        self.increasing.add(&batch);
+        let place = runs.place(&batch);
         let batch = stamped(&batch, self.column, self.time.timestamp_micros())?;
-        let writing = match writing {
-            Some(writing) => writing,
-            None => {
-                before()?;
-                writing.insert(DeltaFiles::begin(self.writer(), Arc::clone(&self.store)))
-            }
-        };
-        writing.add(batch).await
+        if writing.is_empty() {
+            before()?;
+        }
+        if place == writing.len() {
+            writing.push(DeltaFiles::begin(self.writer(), Arc::clone(&self.store)));
+        }
+        writing[place].add(batch).await
     }
 
     /// How many rows are staged.
@@ -210,5 +217,11 @@ impl Stage {
             }
         }
         columns
+    }
+}
+
+async fn abandon(files: Vec<DeltaFiles>) {
+    for files in files {
+        files.abandon().await;
     }
 }

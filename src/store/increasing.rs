@@ -4,10 +4,10 @@
 //! Whoever writes a file knows the order of its rows. A tag on the log's entry for the file keeps it for those who read:
 //! other writers leave the tag where the file stays the same, and have none for files of theirs.
 
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::kernels::cmp::{eq, lt};
-use datafusion::arrow::compute::{and, or};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::compute::{and, cast, or};
+use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::arrow::error::ArrowError;
 use deltalake::kernel::Add;
 use serde_json::Value;
@@ -15,6 +15,11 @@ use serde_json::Value;
 /// The tag of a file whose rows are in the strictly increasing order of some columns; its value is a JSON array of their
 /// names.
 const TAG: &str = "metaxy.increasing";
+/// The tag of a file that others of one write have ids in between: its value is a JSON array of pairs, the first and the
+/// last value of the first id in rows that have none of another file between them.
+const RANGES_TAG: &str = "metaxy.ranges";
+/// Ranges that are listed at most: a log is read as a whole.
+const MOST_RANGES: usize = 64;
 
 /// Whether rows that come batch by batch are in the strictly increasing order of their ids. A NULL is in no order.
 #[derive(Debug)]
@@ -49,14 +54,37 @@ impl Increasing {
         is_increasing(&columns)
     }
 
-    /// Tags files that have all these rows, in this order.
-    pub(super) fn tag(&self, files: &mut [Add]) {
+    /// Whether the rows are in order so far.
+    pub(super) fn holds(&self) -> bool {
+        self.holds
+    }
+
+    /// Whether rows with these ids, the first of which counts, go on from the last row.
+    pub(super) fn is_before(&self, columns: &[ArrayRef]) -> bool {
+        let is_less = |last: &Vec<ArrayRef>| all_less(last, &part(columns, 0, 1)).unwrap_or(false);
+        self.holds && self.last.as_ref().is_none_or(is_less)
+    }
+
+    /// Whether the last row is before the last one of another.
+    pub(super) fn is_behind(&self, other: &Self) -> bool {
+        let lasts = self.last.as_ref().zip(other.last.as_ref());
+        lasts.is_some_and(|(own, other)| all_less(own, other).unwrap_or(false))
+    }
+
+    /// Tags files that have all these rows, in this order. If others have rows in between, these have the ranges of the
+    /// first id that no other has any in.
+    pub(super) fn tag(&self, files: &mut [Add], ranges: &[(Bound, Bound)]) {
         if !self.holds {
             return;
         }
         for file in files {
             let tags = file.tags.get_or_insert_default();
             tags.insert(TAG.to_owned(), Some(Value::from(self.ids.clone()).to_string()));
+            if (1..=MOST_RANGES).contains(&ranges.len()) {
+                let pair = |(first, last): &(Bound, Bound)| Value::Array(vec![first.json(), last.json()]);
+                let ranges: Value = ranges.iter().map(pair).collect();
+                tags.insert(RANGES_TAG.to_owned(), Some(ranges.to_string()));
+            }
         }
     }
 }
@@ -98,25 +126,50 @@ fn all_less(left: &[ArrayRef], right: &[ArrayRef]) -> Result<bool, ArrowError> {
 /// Whether these files have each id once, by what the log says of them.
 pub(super) fn have_each_once(files: impl Iterator<Item = Add>, ids: &[String]) -> bool {
     let Some(first) = ids.first() else { return false };
-    let mut ranges = Vec::new();
+    let mut count = 0;
+    let mut ranges = Some(Vec::new());
     for Add { tags, stats, .. } in files {
-        let is_tagged = tags
-            .as_ref()
-            .and_then(|tags| tags.get(TAG)?.as_deref())
-            .is_some_and(|tag| serde_json::from_str::<Vec<String>>(tag).is_ok_and(|columns| columns == ids));
-        if !is_tagged {
+        let tag = |name: &str| {
+            let text = tags.as_ref()?.get(name)?.as_deref()?;
+            serde_json::from_str::<Value>(text).ok()
+        };
+        if tag(TAG) != Some(Value::from(ids)) {
             return false;
         }
+        count += 1;
         let stats = stats.and_then(|text| serde_json::from_str::<Value>(&text).ok()).unwrap_or_default();
         let bound = |which: &str| Bound::of(&stats[which][first]);
-        ranges.push(bound("minValues").zip(bound("maxValues")));
+        let own = match (bound("minValues").zip(bound("maxValues")), tag(RANGES_TAG)) {
+            (Some(whole), Some(listed)) => within(&whole, &listed),
+            (Some(whole), None) => Some(vec![whole]),
+            (None, _) => None,
+        };
+        ranges = ranges.zip(own).map(|(mut all, own)| {
+            all.extend(own);
+            all
+        });
     }
-    if ranges.len() < 2 {
-        return true;
+    // One file needs no range.
+    count < 2 || ranges.is_some_and(are_apart)
+}
+
+/// The parts of the listed ranges that are in the whole one.
+fn within(whole: &(Bound, Bound), listed: &Value) -> Option<Vec<(Bound, Bound)>> {
+    let (least, greatest) = whole;
+    let mut parts = Vec::new();
+    for pair in listed.as_array()? {
+        let (first, last) = (Bound::of(&pair[0])?, Bound::of(&pair[1])?);
+        let part = (first.max(least.clone()), last.min(greatest.clone()));
+        if part.0 <= part.1 {
+            parts.push(part);
+        }
     }
-    let Some(mut ranges) = ranges.into_iter().collect::<Option<Vec<_>>>() else { return false };
+    Some(parts)
+}
+
+/// Whether no range has a part of another. Texts that were cut are less than the least, or greater than the greatest.
+fn are_apart(mut ranges: Vec<(Bound, Bound)>) -> bool {
     ranges.sort_unstable();
-    // Texts that were cut are less than the least, or greater than the greatest.
     ranges.windows(2).all(|pair| match (&pair[0].1, &pair[1].0) {
         (Bound::Number(greatest), Bound::Number(least)) => greatest < least,
         (Bound::Text(greatest), Bound::Text(least)) => greatest < least,
@@ -124,9 +177,9 @@ pub(super) fn have_each_once(files: impl Iterator<Item = Add>, ids: &[String]) -
     })
 }
 
-/// The least or the greatest id of a file.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Bound {
+/// A value of an id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Bound {
     Number(i64),
     Text(String),
 }
@@ -137,6 +190,26 @@ impl Bound {
             Value::Number(number) => number.as_i64().map(Self::Number),
             Value::String(text) => Some(Self::Text(text.clone())),
             _ => None,
+        }
+    }
+
+    /// The value in a row.
+    pub(super) fn at(column: &ArrayRef, row: usize) -> Option<Self> {
+        let value = column.slice(row, 1);
+        if value.data_type().is_integer() {
+            let number = cast(&value, &DataType::Int64).ok()?;
+            let number = number.as_primitive::<Int64Type>();
+            return (number.null_count() == 0).then(|| Self::Number(number.value(0)));
+        }
+        let text = cast(&value, &DataType::Utf8).ok().filter(|_| value.data_type().is_string())?;
+        let text = text.as_string::<i32>();
+        (text.null_count() == 0).then(|| Self::Text(text.value(0).to_owned()))
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Self::Number(number) => Value::from(*number),
+            Self::Text(text) => Value::from(text.as_str()),
         }
     }
 }
@@ -161,7 +234,7 @@ mod tests {
                 .add(&RecordBatch::try_from_iter([("a", texts), ("b", numbers), ("f", floats)]).unwrap());
         }
         let mut files = [logged()];
-        increasing.tag(&mut files);
+        increasing.tag(&mut files, &[]);
         files[0].tags.is_some()
     }
 
@@ -230,5 +303,24 @@ mod tests {
         assert!(!once(&[(None, range(json!(1), json!(2)))]));
         assert!(!once(&[(Some(r#"["n","id"]"#), json!({}))]), "other columns");
         assert!(once(&[]));
+    }
+
+    #[test]
+    fn files_of_one_write_may_have_ranges_in_between() {
+        let file = |ranges: Value, least: &str, greatest: &str| {
+            let tags = [(TAG, json!(["id"])), (RANGES_TAG, ranges)];
+            let tags = tags.map(|(name, value)| (name.to_owned(), Some(value.to_string())));
+            let stats = json!({"minValues": {"id": least}, "maxValues": {"id": greatest}}).to_string();
+            Add { tags: Some(HashMap::from(tags)), stats: Some(stats), ..logged() }
+        };
+        let once = |files: Vec<Add>| have_each_once(files.into_iter(), &["id".to_owned()]);
+        let (outer, inner) = (json!([["a", "b"], ["m", "z"]]), json!([["c", "f"]]));
+        assert!(once(vec![file(outer.clone(), "a", "z"), file(inner.clone(), "c", "f")]));
+        assert!(!once(vec![file(outer.clone(), "a", "z"), file(json!([["b", "f"]]), "b", "f")]));
+        assert!(!once(vec![file(outer.clone(), "a", "z"), file(outer.clone(), "a", "z")]));
+        // One of them was closed when it was large enough, and another one begun.
+        let (first, second) = (file(outer.clone(), "a", "o"), file(outer.clone(), "p", "z"));
+        assert!(once(vec![first, file(inner, "c", "f"), second]));
+        assert!(!once(vec![file(outer, "a", "z"), file(json!("?"), "c", "f")]), "what nobody can read");
     }
 }

@@ -52,6 +52,7 @@ mod read;
 mod remove;
 mod resolution;
 mod row_order;
+mod runs;
 mod search;
 mod snapshot;
 mod stamp;
