@@ -15,9 +15,14 @@ pub const SESSION_OPTIONS: &[&str] = &[
     "incremental_resolve",
     "materialization_id",
     "prefer_native",
+    "rows_at_once",
     "strict_versions",
     "write_key",
 ];
+
+/// Rows of large tables that are compared at once, unless the session says otherwise: so many that planning each range
+/// costs little, and few enough for a few hundred megabytes.
+pub(crate) const ROWS_AT_ONCE: u64 = 1 << 21;
 
 /// What `SET metaxy.…` sets.
 ///
@@ -35,6 +40,8 @@ pub struct MetaxyOptions {
     pub materialization_id: String,
     /// `false` asks for the in-memory executor; `None` leaves it to the store's configuration.
     pub prefer_native: Option<bool>,
+    /// Rows that are compared at once in memory: of larger tables, a range of ids at a time.
+    pub rows_at_once: u64,
     /// Whether versions that are NULL, empty or contain `|` are refused in writes.
     pub strict_versions: bool,
     /// The caller's key for the next write, which is skipped if a write with this key has happened.
@@ -49,6 +56,7 @@ impl Default for MetaxyOptions {
             incremental_resolve: IncrementalResolve::Auto,
             materialization_id: String::new(),
             prefer_native: None,
+            rows_at_once: ROWS_AT_ONCE,
             strict_versions: true,
             write_key: NextKey::default(),
         }
@@ -111,6 +119,14 @@ impl ExtensionOptions for MetaxyOptions {
                 "" => self.prefer_native = None,
                 _ => return config_err!("metaxy.prefer_native is {value:?}; it must be true or false"),
             },
+            "rows_at_once" => match value.parse() {
+                Ok(rows) if rows > 0 => self.rows_at_once = rows,
+                _ => {
+                    return config_err!(
+                        "metaxy.rows_at_once is {value:?}; it must be a number of rows, 1 or more"
+                    );
+                }
+            },
             "materialization_id" => self.materialization_id = value.to_owned(),
             "strict_versions" => self.strict_versions = truth("strict_versions", value)?,
             "write_key" => self.write_key = NextKey::new(value),
@@ -151,6 +167,11 @@ impl ExtensionOptions for MetaxyOptions {
                 "prefer_native",
                 self.prefer_native.map_or_else(String::new, |prefer| prefer.to_string()),
                 "false computes increments in memory; empty leaves it to the store",
+            ),
+            entry(
+                "rows_at_once",
+                self.rows_at_once.to_string(),
+                "Rows that are compared at once in memory; of larger tables, a range of ids at a time",
             ),
             entry(
                 "strict_versions",

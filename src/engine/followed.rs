@@ -7,39 +7,44 @@ use datafusion::common::Result;
 use datafusion::logical_expr::LogicalPlan;
 
 use super::pinned::{Pinned, Since};
-use super::planning::Planner;
 use crate::config::IncrementalResolve;
 use crate::memory::Follow;
 use crate::records::Records;
-use crate::update::Increment;
 
 /// Comparing fewer rows than this takes no longer than finding out which of them have changed.
 const LARGE: u64 = 100_000;
 
-/// An increment over tables at one moment, and how it goes on from an earlier one.
+/// How an increment over tables at one moment goes on from an earlier one.
 pub(super) struct Followed {
-    pub increment: Increment,
     pub follow: Follow,
     /// Plans with the keys of rows that were written since; of no use if nothing is known of before.
     pub written: Vec<LogicalPlan>,
 }
 
+/// How many rows an increment has to have for it to be of use to know its tables' moments.
+pub(super) fn least(choice: IncrementalResolve, rows_at_once: u64) -> u64 {
+    let ranges = rows_at_once.saturating_mul(2);
+    match choice {
+        IncrementalResolve::Never => ranges,
+        IncrementalResolve::Auto => LARGE.min(ranges),
+        IncrementalResolve::Always => 0,
+    }
+}
+
 impl Followed {
     /// `None` for an increment that is always compared as a whole.
     pub(super) async fn try_new(
-        increment: &Increment,
-        planner: &Planner,
+        pinned: &Pinned,
+        choice: IncrementalResolve,
         records: &Arc<Records>,
     ) -> Result<Option<Self>> {
-        let choice = planner.incremental_resolve();
         if choice == IncrementalResolve::Never {
             return Ok(None);
         }
         let gain = choice == IncrementalResolve::Auto;
-        let least = if gain { LARGE } else { 0 };
-        let Some(pinned) = Pinned::try_new(increment, &planner.time_zone(), least).await? else {
+        if gain && pinned.rows().is_none_or(|rows| rows < LARGE) {
             return Ok(None);
-        };
+        }
         let description = &pinned.increment.description;
         let field = |key: &String| {
             let schema = pinned.increment.inputs[0].schema();
@@ -62,6 +67,6 @@ impl Followed {
         let (record, records) = (pinned.record(), Arc::clone(records));
         let found = Arc::new(move |keys| records.put(record(keys)));
         let follow = Follow { keys, known, said, found };
-        Ok(Some(Self { increment: pinned.increment, follow, written: written.unwrap_or_default() }))
+        Ok(Some(Self { follow, written: written.unwrap_or_default() }))
     }
 }

@@ -8,6 +8,8 @@ mod followed;
 mod native_exec;
 mod pinned;
 mod planning;
+mod ranged_exec;
+mod ranges;
 mod rule;
 mod table;
 

@@ -13,6 +13,7 @@ use datafusion::functions::core::{coalesce, get_field, named_struct};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, cast};
 
 use super::chosen::can_be_chosen;
+use super::ranges::Ranges;
 use crate::records::{KEYS, Moment, Record};
 use crate::store::{DeltaRows, FeatureTable};
 use crate::update::Increment;
@@ -36,6 +37,8 @@ pub(super) struct Pinned {
 /// A table that is read.
 struct Table {
     rows: DeltaRows,
+    /// The same for one who looks at each row himself.
+    rough: Arc<dyn TableProvider>,
     moment: Moment,
     /// The comparison key of a row, over the columns of the table.
     keys: Vec<Expr>,
@@ -86,11 +89,52 @@ impl Pinned {
         let mut tables = Vec::new();
         for (input, (feature, rows, keys)) in pinned.inputs.iter_mut().zip(opened) {
             let Some((rows, moment)) = rows.at_a_moment().await? else { return Ok(None) };
+            let rough = Arc::new(feature.clone().with_rows(Arc::new(rows.clone().rough())));
             let held = Arc::new(feature.with_rows(Arc::new(rows.clone())));
             *input = over(input, &(held as Arc<dyn TableProvider>))?;
-            tables.push(Table { rows, moment, keys });
+            tables.push(Table { rows, rough, moment, keys });
         }
         Ok(Some(Self { increment: pinned, question, tables }))
+    }
+
+    /// How many rows there are, as far as the tables' logs say.
+    pub(super) fn rows(&self) -> Option<u64> {
+        all_rows(self.tables.iter().map(|table| &table.rows))
+    }
+
+    /// Ranges of keys with about so many rows, if there are several that can be compared one after another.
+    ///
+    /// # Errors
+    /// A file that can't be read.
+    pub(super) async fn ranges(&self, rows: u64) -> Result<Option<Ranges>> {
+        let Some(key) = self.increment.description.keys.first() else { return Ok(None) };
+        if self.rows().is_none_or(|all| all < rows.saturating_mul(2)) {
+            return Ok(None);
+        }
+        let mut tables = Vec::new();
+        for (table, input) in self.tables.iter().zip(&self.increment.inputs) {
+            // A text has another order than the number that it is cast from.
+            let shown = input.schema().field_with_unqualified_name(key)?.data_type();
+            let Some(column) = table.keys.first().and_then(|key| in_order_of(key, shown.is_string())) else {
+                return Ok(None);
+            };
+            let stored = table.rows.schema().field_with_name(column)?.data_type().clone();
+            if !(shown.is_string() && stored.is_string() || shown.is_integer() && stored.is_integer()) {
+                return Ok(None);
+            }
+            let Some(groups) = table.rows.groups(column).await? else { return Ok(None) };
+            tables.push(groups);
+        }
+        Ok(Ranges::of(key, &tables, rows))
+    }
+
+    /// The increment of the rows that are in a range.
+    pub(super) fn of_range(&self, ranges: &Ranges, range: usize) -> Result<Increment> {
+        let mut part = self.increment.clone();
+        for (input, table) in part.inputs.iter_mut().zip(&self.tables) {
+            *input = ranges.rows(over(input, &table.rough)?, range)?;
+        }
+        Ok(part)
     }
 
     /// What an answer with these keys says of the tables.
@@ -134,9 +178,7 @@ impl Pinned {
         if written > KEYS as u64 {
             return everything("much has changed");
         }
-        if gain
-            && all_rows(self.tables.iter().map(|table| &table.rows)).is_none_or(|all| written > all / ONE_IN)
-        {
+        if gain && self.rows().is_none_or(|all| written > all / ONE_IN) {
             return everything("much has changed");
         }
         Ok(Since::Changes { rows: plans, files: count })
@@ -186,6 +228,19 @@ fn key_of(plan: &LogicalPlan, name: &str, ids: &[String]) -> Option<Expr> {
         LogicalPlan::TableScan(_) => {
             let is_id = ids.iter().any(|id| id == name);
             is_id.then(|| Expr::Column(Column::new_unqualified(name)))
+        }
+        _ => None,
+    }
+}
+
+/// The column below casts that keep the order of its values.
+fn in_order_of(key: &Expr, text: bool) -> Option<&str> {
+    match key {
+        Expr::Column(column) => Some(&column.name),
+        Expr::Cast(cast) => {
+            let to = cast.field.data_type();
+            let keeps = if text { to.is_string() } else { to.is_integer() };
+            if keeps { in_order_of(&cast.expr, text) } else { None }
         }
         _ => None,
     }

@@ -27,7 +27,17 @@ pub(super) struct Planner {
     state: SessionState,
     physical_rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
     limited: bool,
+    /// The limit, if it is known.
+    bytes: Option<usize>,
+    /// Whether nobody goes over the plans later.
+    is_alone: bool,
 }
+
+/// Memory that a row takes at most while keys are compared, of rows that are compared a range at a time; with what the
+/// query asks for it may be more, and then there is the plan that spills.
+const ROW_BYTES: usize = 256;
+/// Rows of a range at least: of fewer, each costs more to plan than to compare.
+const FEWEST_ROWS: u64 = 64 * 1024;
 
 impl Planner {
     pub(super) fn new(session: &dyn Session) -> Result<Self> {
@@ -47,6 +57,8 @@ impl Planner {
                 .with_physical_optimizer_rules(vec![Arc::new(EnsureRequirements::new())])
                 .build(),
             limited: !matches!(limit, MemoryLimit::Infinite),
+            bytes: if let MemoryLimit::Finite(bytes) = limit { Some(bytes) } else { None },
+            is_alone: false,
         })
     }
 
@@ -55,10 +67,33 @@ impl Planner {
         self.limited
     }
 
+    /// How many rows of large tables are compared at once.
+    pub(super) fn rows_at_once(&self) -> u64 {
+        let rows = self.options().rows_at_once;
+        let fit = self.bytes.map(|bytes| (bytes / self.partitions().max(1) / ROW_BYTES) as u64);
+        fit.map_or(rows, |fit| rows.min(fit.max(FEWEST_ROWS)))
+    }
+
+    fn options(&self) -> MetaxyOptions {
+        self.state.config_options().extensions.get::<MetaxyOptions>().cloned().unwrap_or_default()
+    }
+
+    /// Plans queries for themselves, each in one partition.
+    pub(super) fn alone(&self) -> Self {
+        let state = self.aside();
+        let config = state.config().clone().with_target_partitions(1);
+        Self {
+            state: SessionStateBuilder::new_from_existing(state).with_config(config).build(),
+            physical_rules: self.physical_rules.clone(),
+            limited: self.limited,
+            bytes: self.bytes,
+            is_alone: true,
+        }
+    }
+
     /// What the session says about going on from earlier increments.
     pub(super) fn incremental_resolve(&self) -> IncrementalResolve {
-        let options = self.state.config_options().extensions.get::<MetaxyOptions>();
-        options.map(|options| options.incremental_resolve).unwrap_or_default()
+        self.options().incremental_resolve
     }
 
     /// The session's time zone, on which casts depend.
@@ -88,7 +123,7 @@ impl Planner {
         partitions: usize,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut plan = self.spilling(plan).await?;
-        for rule in &self.physical_rules {
+        for rule in self.physical_rules.iter().filter(|_| !self.is_alone) {
             plan = rule.optimize(plan, self.state.config_options())?;
         }
         if plan.output_partitioning().partition_count() == partitions {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
@@ -18,15 +19,19 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
+use futures::FutureExt;
 
 use super::chosen::{can_be_chosen, of_keys};
-use super::followed::Followed;
+use super::followed::{Followed, least};
 use super::native_exec::NativeExec;
+use super::pinned::Pinned;
 use super::planning::Planner;
+use super::ranged_exec::RangedExec;
+use super::ranges::Ranges;
 use crate::columns::{INCREMENT, REASON};
 use crate::config::IncrementalResolve;
 use crate::error::MetaxyError;
-use crate::memory::{InMemoryExec, Input, Inputs, Question, Streaming, needed_columns};
+use crate::memory::{Follow, InMemoryExec, Input, Inputs, Question, Streaming, needed_columns};
 use crate::records::Records;
 use crate::review::{Lookups, ReviewExec, may_show};
 use crate::store::{Asked, Earlier, FeatureTable, PushDown, Store};
@@ -88,19 +93,68 @@ impl IncrementTable {
             let plan = planner.native(&self.native(wanted)?).await?;
             return Ok(Arc::new(NativeExec::new(plan, Arc::clone(&self.increment.description))));
         }
-        let Some(followed) = Followed::try_new(&self.increment, planner, &self.records).await? else {
-            return self.compared(planner, wanted, None).await;
+        let (choice, rows) = (planner.incremental_resolve(), planner.rows_at_once());
+        let least = least(choice, rows);
+        let Some(pinned) = Pinned::try_new(&self.increment, &planner.time_zone(), least).await? else {
+            return self.compared(planner, wanted, None, false).await;
         };
-        let pinned = Self { increment: followed.increment.clone(), ..self.clone() };
-        pinned.compared(planner, wanted, Some(followed)).await
+        let held = Self { increment: pinned.increment.clone(), ..self.clone() };
+        let followed = Followed::try_new(&pinned, choice, &self.records).await?;
+        let follow = followed.as_ref().map(|followed| followed.follow.clone());
+        let whole = held.compared(planner, wanted, followed, false).await?;
+        if follow.as_ref().is_some_and(|follow| follow.known.is_some()) {
+            return Ok(whole);
+        }
+        match pinned.ranges(rows).await? {
+            Some(ranges) => Ok(Arc::new(held.ranged(planner, wanted, whole, pinned, ranges, follow))),
+            None => Ok(whole),
+        }
     }
 
-    /// The in-memory executor over the tables as they are.
+    /// The in-memory executor over a range of keys after another; `whole` is what it does.
+    fn ranged(
+        &self,
+        planner: &Planner,
+        wanted: &[String],
+        whole: Arc<dyn ExecutionPlan>,
+        pinned: Pinned,
+        ranges: Ranges,
+        follow: Option<Follow>,
+    ) -> RangedExec {
+        let keys = &self.increment.description.keys;
+        let mut read = wanted.to_vec();
+        if follow.is_some() {
+            read.extend(keys.iter().filter(|key| !wanted.contains(key)).cloned());
+        }
+        // Each range may not fit; that need be said once.
+        let (notice, is_told) = (Arc::clone(&self.notice), AtomicBool::new(false));
+        let notice = move |text: &str| {
+            if !is_told.swap(true, Ordering::Relaxed) {
+                notice(text);
+            }
+        };
+        let table = Self { notice: Arc::new(notice), ..self.clone() };
+        let (planner, cut) = (Arc::new(planner.alone()), ranges.clone());
+        let pinned = Arc::new(pinned);
+        let plan = move |range: usize| {
+            let (planner, pinned, ranges) = (Arc::clone(&planner), Arc::clone(&pinned), ranges.clone());
+            let (table, read) = (table.clone(), read.clone());
+            async move {
+                let part = Self { increment: pinned.of_range(&ranges, range)?, ..table };
+                part.compared(&planner, &read, None, true).await
+            }
+            .boxed()
+        };
+        RangedExec::new(whole, cut, Arc::new(plan), follow)
+    }
+
+    /// The in-memory executor over the tables as they are. `few`: the rows are those of a range.
     async fn compared(
         &self,
         planner: &Planner,
         wanted: &[String],
         followed: Option<Followed>,
+        few: bool,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let description = &self.increment.description;
         let mut read = wanted.to_vec();
@@ -141,6 +195,7 @@ impl IncrementTable {
             late,
             follow: followed.map(|followed| followed.follow),
             streaming,
+            few,
         };
         Ok(Arc::new(InMemoryExec::try_new(question, inputs, partitions)?))
     }

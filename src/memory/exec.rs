@@ -57,6 +57,9 @@ pub(crate) struct Question {
     pub late: Option<(SchemaRef, Arc<Inputs>)>,
     pub follow: Option<Follow>,
     pub streaming: Option<Streaming>,
+    /// Whether there are so few rows that what their versions are made of can be kept until it is known which of them
+    /// count: then others need not be hashed.
+    pub few: bool,
 }
 
 type Outcome = Result<Reserved, Arc<DataFusionError>>;
@@ -86,7 +89,7 @@ impl InMemoryExec {
     /// `schema`. With `follow`, `schema` has the keys, whether they are asked for or not; and if earlier ones are known,
     /// these inputs have the other keys that are to be compared.
     pub(crate) fn try_new(asked: Question, inputs: Vec<Input>, partitions: usize) -> Result<Self> {
-        let Question { description, schema, shown, late, follow, streaming } = asked;
+        let Question { description, schema, shown, late, follow, streaming, few } = asked;
         let output = schema.project(&(0..shown).collect::<Vec<_>>())?;
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::new(output)),
@@ -94,13 +97,16 @@ impl InMemoryExec {
             EmissionType::Final,
             Boundedness::Bounded,
         );
-        let whole = Arc::new(Plan::try_new(Arc::clone(&description), schema)?);
-        let (plan, late) = match late {
-            Some((keys, inputs)) => {
-                (Arc::new(Plan::try_new(description, keys)?), Some(Late { plan: whole, inputs }))
-            }
-            None => (whole, None),
-        };
+        let mut plan = Plan::try_new(Arc::clone(&description), schema)?;
+        let mut later = None;
+        if let Some((keys, inputs)) = late {
+            let whole = std::mem::replace(&mut plan, Plan::try_new(description, keys)?);
+            later = Some(Late { plan: Arc::new(whole), inputs });
+        }
+        if few && inputs.first().is_some_and(|input| input.latest.is_some()) {
+            plan.hashed_when_read = false;
+        }
+        let (plan, late) = (Arc::new(plan), later);
         Ok(Self {
             plan,
             inputs,

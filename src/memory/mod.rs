@@ -28,5 +28,5 @@ mod rows;
 pub(crate) use exec::{InMemoryExec, Question, Streaming};
 pub(crate) use follow::Follow;
 pub(crate) use input::Input;
-pub(crate) use late::Inputs;
+pub(crate) use late::{Inputs, columns_of};
 pub(crate) use plan::needed_columns;

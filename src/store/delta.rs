@@ -6,6 +6,9 @@ use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result as DataFusionResult;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::datasource::physical_plan::{FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use deltalake::kernel::{LogicalFileView, Metadata};
@@ -26,6 +29,7 @@ use crate::columns::{PROVENANCE, ROW_ORDER};
 use crate::config::StoreConfig;
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
+use crate::operators::is_among;
 
 /// Table property under which a table of ours records the hash algorithm.
 pub(crate) const ALGORITHM_PROPERTY: &str = "metaxy.hash_algorithm";
@@ -148,6 +152,8 @@ pub(crate) struct DeltaRows {
     pinned: bool,
     /// The paths of the files to read, in their order, instead of all.
     files: Option<Vec<String>>,
+    /// Whether conditions may leave rows in that lie together with others.
+    rough: bool,
 }
 
 impl DeltaRows {
@@ -155,7 +161,7 @@ impl DeltaRows {
         let rows = table.table_provider().await?;
         let mut fields: Vec<_> = rows.schema().fields().iter().cloned().collect();
         fields.push(Arc::new(Field::new(ROW_ORDER, DataType::UInt64, false)));
-        Ok(Self { table, schema: Arc::new(Schema::new(fields)), pinned: false, files: None })
+        Ok(Self { table, schema: Arc::new(Schema::new(fields)), pinned: false, files: None, rough: false })
     }
 
     /// These rows as they were when the table was opened.
@@ -169,8 +175,13 @@ impl DeltaRows {
         if !self.pinned {
             table.update_state().await?;
         }
-        let (schema, files) = (Arc::clone(&self.schema), self.files.clone());
-        Ok(Self { table, schema, pinned: true, files })
+        Ok(Self { table, pinned: true, ..self.clone() })
+    }
+
+    /// These rows where conditions are to leave out parts of files, and nothing is to be looked at row by row: somebody
+    /// else does that.
+    pub(crate) fn rough(self) -> Self {
+        Self { rough: true, ..self }
     }
 
     /// The address of the table.
@@ -185,19 +196,26 @@ impl DeltaRows {
 
     /// Whether the log proves that each id is in these rows once; they have to be those of one moment.
     pub(crate) fn have_each_once(&self, ids: &[String]) -> DataFusionResult<bool> {
-        let state = self.table.snapshot()?;
-        // What a name stands for may change there without a file being written.
-        let is_mapped = state.metadata().configuration().get("delta.columnMapping.mode");
-        if !self.pinned || is_mapped.is_some_and(|mode| mode != "none") {
+        if !self.pinned || self.has_other_names()? {
             return Ok(false);
         }
+        #[expect(deprecated, reason = "nothing else shows the tags of a file")]
+        let files = self.logged()?.into_iter().map(|file| file.add_action());
+        Ok(have_each_once(files, ids))
+    }
+
+    /// Whether columns may have other names in the files; what a name stands for may change without a file being written.
+    pub(super) fn has_other_names(&self) -> DataFusionResult<bool> {
+        let mapping = self.table.snapshot()?.metadata().configuration().get("delta.columnMapping.mode");
+        Ok(mapping.is_some_and(|mode| mode != "none"))
+    }
+
+    /// The files, as the log has them.
+    pub(super) fn logged(&self) -> DataFusionResult<Vec<LogicalFileView>> {
         let is_read =
             |path: &str| self.files.as_ref().is_none_or(|files| files.iter().any(|own| own == path));
-        let log = state.log_data();
-        let files = log.iter().filter(|file| is_read(&file.path()));
-        #[expect(deprecated, reason = "nothing else shows the tags of a file")]
-        let files = files.map(|file| file.add_action());
-        Ok(have_each_once(files, ids))
+        let log = self.table.snapshot()?.log_data();
+        Ok(log.iter().filter(|file| is_read(&file.path())).collect())
     }
 
     /// The rows of these files only; the first one gets the lowest numbers.
@@ -255,11 +273,14 @@ impl TableProvider for DeltaRows {
             .map(|&i| Ok(current.index_of(self.schema.field(i).name())?))
             .collect::<DataFusionResult<Vec<_>>>()?;
         let filters = supported(rows.as_ref(), filters)?;
+        // Of few rows, other columns are not read where the row is not one of them.
+        let rough = self.rough && !filters.iter().any(is_among);
+        let by_parts = |scan| if rough { without_row_filters(scan) } else { Ok(scan) };
         if !wants_order {
-            return rows.scan(state, Some(&indices), &filters, limit).await;
+            return by_parts(rows.scan(state, Some(&indices), &filters, limit).await?);
         }
         indices.push(current.index_of(FILE_COLUMN)?);
-        let scan = rows.scan(state, Some(&indices), &filters, None).await?;
+        let scan = by_parts(rows.scan(state, Some(&indices), &filters, None).await?)?;
         let paths = match &self.files {
             Some(paths) => paths.clone(),
             None => ranked_files(&table)?.iter().map(|file| file.path().into_owned()).collect(),
@@ -268,6 +289,20 @@ impl TableProvider for DeltaRows {
         let numbered = RowOrderExec::try_new(scan, ranks, state.config_options())?;
         in_order(Arc::new(numbered), projection, order)
     }
+}
+
+/// The scan with conditions that are left to statistics: delta-rs has them looked at for each row, too.
+fn without_row_filters(scan: Arc<dyn ExecutionPlan>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    let changed = scan.transform_up(|node| {
+        let Some(exec) = node.downcast_ref::<DataSourceExec>() else { return Ok(Transformed::no(node)) };
+        let Some((config, source)) = exec.downcast_to_file_source::<ParquetSource>() else {
+            return Ok(Transformed::no(node));
+        };
+        let source = Arc::new(source.clone().with_pushdown_filters(false));
+        let config = FileScanConfigBuilder::from(config.clone()).with_source(source).build();
+        Ok(Transformed::yes(DataSourceExec::from_data_source(config) as _))
+    });
+    Ok(changed?.data)
 }
 
 /// The filters that the table's own provider can use; the others are applied above.

@@ -24,6 +24,7 @@ Example:
   ext.datafusion.incremental_resolve,auto,default
   ext.datafusion.materialization_id,,default
   ext.datafusion.prefer_native,,default
+  ext.datafusion.rows_at_once,2097152,default
   ext.datafusion.strict_versions,true,default
   ext.datafusion.write_key,,default
   stores.dev.config.fallback_stores,[],default

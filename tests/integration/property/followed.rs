@@ -18,6 +18,8 @@ pub struct Ways {
     pub changes: usize,
     /// Answers that were not empty, by the changes alone.
     pub found: usize,
+    /// Answers by a range of ids after another, and those of them that were not empty.
+    pub ranged: (usize, usize),
 }
 
 impl Ways {
@@ -25,6 +27,8 @@ impl Ways {
         self.everything += other.everything;
         self.changes += other.changes;
         self.found += other.found;
+        self.ranged.0 += other.ranged.0;
+        self.ranged.1 += other.ranged.1;
     }
 }
 
@@ -92,12 +96,28 @@ async fn compare(
         _ => None,
     };
     let product = &world.product;
-    let followed = product.following(&question, changed, records, Always).await;
+    // So few that most tables have more, or so many that none has.
+    let rows = [1, 2, 5, u64::MAX][chance.below(4) as usize];
+    let followed = product.following(&question, changed, records, (Always, rows)).await;
     if followed.as_ref().is_ok_and(|(_, plan)| !plan.contains("compared=")) {
         // It is of a kind that is always compared as a whole.
         return Ok(());
     }
-    let whole = product.following(&question, changed, records, Never).await;
+    let whole = product.following(&question, changed, records, (Never, u64::MAX)).await;
+    if let (Ok((ranged, plan)), Ok((whole, _))) =
+        (product.following(&question, changed, records, (Never, rows.min(5))).await, &whole)
+    {
+        if ranged != *whole {
+            let tables = world.tables_text();
+            return Err(format!(
+                "the ranges give\n{}everything gives\n{}{plan}\n{changed:?} {tables}",
+                table(&ranged.rows),
+                table(&whole.rows)
+            ));
+        }
+        ways.ranged.0 += usize::from(plan.contains("RangedExec"));
+        ways.ranged.1 += usize::from(plan.contains("RangedExec") && !whole.rows.is_empty());
+    }
     match (followed, whole) {
         (Ok((followed, plan)), Ok((whole, _))) if followed == whole => {
             let changes = match case.place {

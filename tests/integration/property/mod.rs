@@ -77,6 +77,7 @@ fn nobody_sees_that_an_increment_goes_on_from_an_earlier_one() {
     let (ways, cases) = follow(FOLLOWED_CASES, Place::Delta);
     // Both ways have to be taken, and to find something, for the test to say anything.
     assert!(cases < 20 || (ways.everything > 10 && ways.changes > 10 && ways.found > 5), "{ways:?}");
+    assert!(cases < 20 || (ways.ranged.0 > 20 && ways.ranged.1 > 10), "{ways:?}");
 }
 
 /// The same of increments that the database computes.

@@ -234,7 +234,7 @@ impl<'a> Product<'a> {
         question: &Question,
         changed: Option<usize>,
         records: &Path,
-        choice: IncrementalResolve,
+        (choice, rows_at_once): (IncrementalResolve, u64),
     ) -> Result<(Answer, String)> {
         let mut specs: Vec<_> = self.case.features.iter().map(|feature| feature.spec.clone()).collect();
         if let Some(changed) = changed {
@@ -245,7 +245,7 @@ impl<'a> Product<'a> {
         let store = Store::new("dev", Arc::clone(&self.backend), self.case.settings, definitions)
             .with_records(Arc::new(Records::in_folder(records)));
         let mut config = self.context.copied_config();
-        let options = MetaxyOptions { incremental_resolve: choice, ..MetaxyOptions::default() };
+        let options = MetaxyOptions { incremental_resolve: choice, rows_at_once, ..MetaxyOptions::default() };
         config.options_mut().extensions.insert(options);
         let state = SessionStateBuilder::new_from_existing(self.context.state()).with_config(config).build();
         let context = SessionContext::new_with_state(state);
