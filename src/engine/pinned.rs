@@ -105,7 +105,7 @@ impl Pinned {
     /// Ranges of keys with about so many rows, if there are several that can be compared one after another.
     ///
     /// # Errors
-    /// A file that can't be read.
+    /// A column that an input lacks.
     pub(super) async fn ranges(&self, rows: u64) -> Result<Option<Ranges>> {
         let Some(key) = self.increment.description.keys.first() else { return Ok(None) };
         if self.rows().is_none_or(|all| all < rows.saturating_mul(2)) {
@@ -122,7 +122,12 @@ impl Pinned {
             if !(shown.is_string() && stored.is_string() || shown.is_integer() && stored.is_integer()) {
                 return Ok(None);
             }
-            let Some(groups) = table.rows.groups(column).await? else { return Ok(None) };
+            // The rows of a few keys are few.
+            if chooses_by(input, &[key, column])? {
+                return Ok(None);
+            }
+            // A file that can't be read is for the scan to tell, if it gets to be read.
+            let Ok(Some(groups)) = table.rows.groups(column).await else { return Ok(None) };
             tables.push(groups);
         }
         Ok(Ranges::of(key, &tables, rows))
@@ -231,6 +236,14 @@ fn key_of(plan: &LogicalPlan, name: &str, ids: &[String]) -> Option<Expr> {
         }
         _ => None,
     }
+}
+
+/// Whether a condition of an input is on one of these columns.
+fn chooses_by(input: &LogicalPlan, columns: &[&str]) -> Result<bool> {
+    input.exists(|node| {
+        let LogicalPlan::Filter(filter) = node else { return Ok(false) };
+        Ok(filter.predicate.column_refs().iter().any(|column| columns.contains(&column.name.as_str())))
+    })
 }
 
 /// The column below casts that keep the order of its values.

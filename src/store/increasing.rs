@@ -59,6 +59,11 @@ impl Increasing {
         self.holds
     }
 
+    /// Says no more of the rows.
+    pub(super) fn give_up(&mut self) {
+        self.holds = false;
+    }
+
     /// Whether rows with these ids, the first of which counts, go on from the last row.
     pub(super) fn is_before(&self, columns: &[ArrayRef]) -> bool {
         let is_less = |last: &Vec<ArrayRef>| all_less(last, &part(columns, 0, 1)).unwrap_or(false);

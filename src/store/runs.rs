@@ -42,11 +42,14 @@ impl Runs {
             self.runs.push(Increasing::new(self.ids.clone()));
         }
         self.runs[place].add(batch);
-        if !self.runs[place].holds() {
+        match self.ends(batch) {
+            Some((first, last)) if self.runs[place].holds() => self.batches.push((first, last, place)),
+            _ if batch.num_rows() == 0 => {}
             // From now on there is no more order to be kept.
-            self.mixed = Some(place);
-        } else if let Some((first, last)) = self.ends(batch) {
-            self.batches.push((first, last, place));
+            _ => {
+                self.runs[place].give_up();
+                self.mixed = Some(place);
+            }
         }
         place
     }
