@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_metaxy::config::VersioningEngine;
 use datafusion_metaxy::error::Result;
-use datafusion_metaxy::hash::{HashAlgorithm, HashSettings, PartsHasher, SEPARATOR};
+use datafusion_metaxy::hash::{HashAlgorithm, HashSettings, PartsHasher, SEPARATOR, TextsHasher};
 use datafusion_metaxy::model::{FeatureDefinition, FeatureSpec, Origin};
 use datafusion_metaxy::store::{MemoryStore, ReadOptions, Store, WriteOptions};
 use datafusion_metaxy::update::IncrementOptions;
@@ -39,6 +39,27 @@ fn hash(bencher: Bencher<'_, '_>, algorithm: HashAlgorithm) {
         }
         hasher.finish(16, &mut out);
         black_box(out.len())
+    });
+}
+
+/// The same of many samples.
+#[divan::bench(args = HashAlgorithm::ALL)]
+fn hash_many(bencher: Bencher<'_, '_>, algorithm: HashAlgorithm) {
+    let parts = ["audio", SEPARATOR, "1", SEPARATOR, "example/video.audio", SEPARATOR, "8404802861773469680"];
+    let settings = HashSettings::new(algorithm, 16).unwrap_or_else(|error| panic!("{error}"));
+    let mut texts = TextsHasher::new(settings);
+    let bytes = parts.iter().map(|part| part.len()).sum::<usize>();
+    bencher.counter(BytesCount::new(64 * bytes)).bench_local(|| {
+        texts.clear();
+        for _ in 0..64 {
+            texts.begin(0);
+            for part in parts {
+                texts.write(black_box(part).as_bytes());
+            }
+            texts.end_after(b"");
+        }
+        texts.finish();
+        black_box(texts.get(63).map(str::len))
     });
 }
 

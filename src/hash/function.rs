@@ -13,10 +13,13 @@ use datafusion::logical_expr::{
 };
 
 use super::algorithm::HashSettings;
-use super::hasher::{PartsHasher, SEPARATOR};
+use super::hasher::SEPARATOR;
 use super::strings::{StringColumn, check_part, settings_from_literals};
+use super::texts::TextsHasher;
 
 const NAME: &str = "metaxy_hash";
+/// Rows whose hashes are kept before they are given out.
+const AT_ONCE: usize = 64;
 
 /// The versioning hash of the parts, joined with `|` and truncated, as a SQL function.
 ///
@@ -153,25 +156,29 @@ fn hash_rows(settings: HashSettings, parts: &[ColumnarValue], rows: usize) -> Re
         return Ok(new_null_array(&DataType::Utf8, rows));
     }
     let pieces = pieces(parts)?;
-    let mut hasher = PartsHasher::new(settings.algorithm);
+    let mut texts = TextsHasher::new(settings);
+    let is_null = |row: usize| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
     let length = settings.length.min(settings.algorithm.max_length());
-    let mut text = String::with_capacity(length);
     let mut hashes = StringBuilder::with_capacity(rows, rows * length);
-    for row in 0..rows {
-        if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
-            hashes.append_null();
-            continue;
-        }
-        hasher.reset();
-        for piece in &pieces {
-            match piece {
-                Piece::Constant(text) => hasher.write(text.as_bytes()),
-                Piece::Column(strings) => hasher.write(strings.value(row).as_bytes()),
+    for start in (0..rows).step_by(AT_ONCE) {
+        let rows = start..rows.min(start + AT_ONCE);
+        texts.clear();
+        for row in rows.clone().filter(|row| !is_null(*row)) {
+            texts.begin(0);
+            for piece in &pieces {
+                match piece {
+                    Piece::Constant(text) => texts.write(text.as_bytes()),
+                    Piece::Column(strings) => texts.write(strings.value(row).as_bytes()),
+                }
             }
+            texts.end_after(b"");
         }
-        text.clear();
-        hasher.finish(length, &mut text);
-        hashes.append_value(&text);
+        texts.finish();
+        let mut next = 0..;
+        for row in rows {
+            let number = if is_null(row) { None } else { next.next() };
+            hashes.append_option(number.and_then(|number| texts.get(number)));
+        }
     }
     let hashes: StringArray = hashes.finish();
     Ok(Arc::new(hashes))
@@ -216,6 +223,7 @@ mod tests {
     use datafusion::prelude::SessionContext;
 
     use super::super::algorithm::HashAlgorithm;
+    use super::super::hasher::PartsHasher;
     use super::*;
 
     fn invoke(parts: Vec<ColumnarValue>, rows: usize) -> ColumnarValue {

@@ -88,6 +88,12 @@ impl PartsHasher {
         }
     }
 
+    /// All that was written since the last reset.
+    #[inline]
+    pub(super) fn written(&self) -> &[u8] {
+        &self.buffer[self.room..]
+    }
+
     /// The heap memory held, in bytes.
     pub(super) fn capacity(&self) -> usize {
         self.buffer.capacity()
@@ -100,9 +106,14 @@ fn push_decimal(number: u64, length: usize, out: &mut String) {
     out.push_str(digits.get(..length).unwrap_or(digits));
 }
 
-fn push_hex(digest: &[u8], length: usize, out: &mut String) {
-    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    out.extend(digits.take(length).map(|digit| char::from(HEX_DIGITS[usize::from(digit)])));
+/// Appends the first `length` digits of a hash.
+pub(super) fn push_hex(digest: &[u8], length: usize, out: &mut String) {
+    let mut digits = [0; 64];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(digest) {
+        *pair = [HEX_DIGITS[usize::from(byte >> 4)], HEX_DIGITS[usize::from(byte & 0xf)]];
+    }
+    // They are letters and numbers all.
+    out.push_str(str::from_utf8(&digits[..length.min(2 * digest.len())]).unwrap_or_default());
 }
 
 #[cfg(test)]

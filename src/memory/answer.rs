@@ -51,16 +51,21 @@ impl Answered {
         }
     }
 
-    /// Notes a sample that is new or stale.
-    pub(super) fn expected(&mut self, stale: bool, rows: impl Iterator<Item = Row>, provenance: &Provenance) {
+    /// Notes a sample that is new or stale, with the versions of a row that was hashed.
+    pub(super) fn expected(
+        &mut self,
+        stale: bool,
+        rows: impl Iterator<Item = Row>,
+        (provenance, row): (&Provenance, usize),
+    ) {
         self.classes.push(if stale { Class::Stale } else { Class::New });
         self.current.push(Row::NONE);
         self.expected.iter_mut().zip(rows).for_each(|(rows, row)| rows.push(row));
         for (i, field) in self.fields.iter_mut().enumerate() {
-            field.append_option(provenance.field(i));
+            field.append_option(provenance.field(row, i));
         }
         if let Some(sample) = &mut self.sample {
-            sample.append_option(provenance.sample());
+            sample.append_option(provenance.sample(row));
         }
     }
 

@@ -16,7 +16,7 @@ use super::input::Input;
 use super::order::KeyColumn;
 use super::partition::Divided;
 use super::plan::{Layout, Plan, STORED_PROVENANCE};
-use super::provenance::Provenance;
+use super::provenance::{Provenance, ROWS};
 use super::rows::{Entry, Found, Row};
 use crate::operators::{Keys, LatestColumns, latest_times, null_rows};
 
@@ -133,12 +133,13 @@ impl Chunk {
         } else if plan.hashed_when_read {
             let texts = &self.texts;
             self.versions.reserve_exact(self.rows);
-            for row in 0..self.rows {
-                provenance.hash(plan, |_, text| {
-                    let values = &texts[text];
+            for start in (0..self.rows).step_by(ROWS) {
+                let rows = ROWS.min(self.rows - start);
+                provenance.hash(plan, rows, |row, _, text| {
+                    let (values, row) = (&texts[text], start + row);
                     (!values.is_null(row)).then(|| values.value(row))
                 });
-                self.versions.push(keys.version(provenance.sample()));
+                self.versions.extend((0..rows).map(|row| keys.version(provenance.sample(row))));
             }
         }
         if !plan.keeps_texts(number) {

@@ -11,7 +11,7 @@ use super::latest::Latest;
 use super::merge::Ordered;
 use super::partition::Divided;
 use super::plan::{PASS_FLAG, Plan};
-use super::provenance::Provenance;
+use super::provenance::{Provenance, ROWS};
 use super::rows::{Entry, Found, Row, Side};
 use crate::operators::{Keys, Numbers};
 
@@ -29,28 +29,25 @@ struct Partition<'a> {
 
 /// Compares the rows of one partition.
 pub(super) fn resolve(plan: &Plan, collected: &Collected, gathered: &Gathered, number: usize) -> Answered {
-    let mut found = Answered::new(plan);
-    let mut provenance = Provenance::new(plan);
     let partition = match gathered {
         Gathered::Ordered { ordered, hides } => Partition::merged(plan, collected, ordered, hides, number),
         Gathered::Divided(divided) => Partition::new(plan, collected, divided, number),
     };
     let stored =
         plan.current().map(|input| Stored::new(plan, &collected.chunks[input], &partition.sides[input]));
+    let mut classes = Classes::new(&partition, stored);
     let mut expected = vec![None; plan.expected()];
     for key in 0..partition.keys {
         let mut met = false;
         partition.for_each_expected(key, &mut expected, |positions| {
             met = true;
-            partition.classify(key, positions, stored.as_ref(), &mut provenance, &mut found);
+            classes.expected(key, positions);
         });
-        if let Some(stored) = &stored
-            && !met
-        {
-            stored.orphans(key, |row| found.orphaned(row));
+        if !met {
+            classes.unexpected(key);
         }
     }
-    found
+    classes.finish()
 }
 
 impl<'a> Partition<'a> {
@@ -171,42 +168,6 @@ impl<'a> Partition<'a> {
         }
     }
 
-    fn classify(
-        &self,
-        key: usize,
-        positions: &[Option<usize>],
-        stored: Option<&Stored<'_>>,
-        provenance: &mut Provenance,
-        found: &mut Answered,
-    ) {
-        if !self.passes(positions) {
-            return;
-        }
-        let stored = stored.filter(|stored| stored.has(key));
-        let hash = |provenance: &mut Provenance| {
-            provenance.hash(self.plan, |input, text| self.text(positions, input, text));
-        };
-        let mut hashed = false;
-        if let Some(stored) = stored {
-            let version = match (self.plan.hashed_when_read, positions) {
-                (true, [Some(position)]) => self.sides[0].at(*position).version,
-                _ => {
-                    hash(provenance);
-                    hashed = true;
-                    self.keys_of.version(provenance.sample())
-                }
-            };
-            if !stored.is_stale(key, version) {
-                return;
-            }
-        }
-        if self.plan.wants_versions() && !hashed {
-            hash(provenance);
-        }
-        let row = |input: usize| positions[input].map_or(Row::NONE, |at| self.sides[input].at(at).row);
-        found.expected(stored.is_some(), (0..positions.len()).map(row), provenance);
-    }
-
     /// Whether no input's row fails the caller's filters; an optional input that is missing has not failed.
     fn passes(&self, positions: &[Option<usize>]) -> bool {
         positions.iter().enumerate().all(|(input, position)| {
@@ -227,6 +188,118 @@ impl<'a> Partition<'a> {
         let row = self.sides[input].at(position).row;
         let values = &self.chunks[input][row.chunk()].texts[text];
         (!values.is_null(row.row())).then(|| values.value(row.row()))
+    }
+}
+
+/// The classes of a partition's samples; what has to be hashed for them is hashed a few rows at a time.
+struct Classes<'a> {
+    partition: &'a Partition<'a>,
+    stored: Option<Stored<'a>>,
+    provenance: Provenance,
+    /// What is yet to be put into the answer, in its order.
+    waiting: Vec<Waiting>,
+    /// The positions of the expected rows among it, one row after the other.
+    positions: Vec<Option<usize>>,
+    found: Answered,
+}
+
+enum Waiting {
+    /// An expected row; `stale` is `None` if that depends on its version.
+    Expected { key: usize, stale: Option<bool>, hashed: bool },
+    /// The stored rows of a key.
+    Orphans { key: usize },
+}
+
+impl<'a> Classes<'a> {
+    fn new(partition: &'a Partition<'a>, stored: Option<Stored<'a>>) -> Self {
+        let (provenance, found) = (Provenance::new(partition.plan), Answered::new(partition.plan));
+        Self { partition, stored, provenance, waiting: Vec::new(), positions: Vec::new(), found }
+    }
+
+    /// An expected row of a key.
+    fn expected(&mut self, key: usize, positions: &[Option<usize>]) {
+        let Partition { plan, sides, .. } = self.partition;
+        if !self.partition.passes(positions) {
+            return;
+        }
+        let stale = match (self.stored.as_ref().filter(|stored| stored.has(key)), positions) {
+            (None, _) => Some(false),
+            (Some(stored), [Some(position)]) if plan.hashed_when_read => {
+                if !stored.is_stale(key, sides[0].at(*position).version) {
+                    return;
+                }
+                Some(true)
+            }
+            _ => None,
+        };
+        let hashed = stale.is_none() || plan.wants_versions();
+        self.waiting.push(Waiting::Expected { key, stale, hashed });
+        self.positions.extend_from_slice(positions);
+        self.answer_some();
+    }
+
+    /// A key that no row is expected of.
+    fn unexpected(&mut self, key: usize) {
+        if self.stored.as_ref().is_some_and(|stored| stored.has(key)) {
+            self.waiting.push(Waiting::Orphans { key });
+            self.answer_some();
+        }
+    }
+
+    /// Puts into the answer what waits, once it is enough.
+    fn answer_some(&mut self) {
+        if self.waiting.len() >= ROWS {
+            self.answer();
+        }
+    }
+
+    /// Puts into the answer what waits.
+    fn answer(&mut self) {
+        let Self { partition, stored, provenance, waiting, positions, found } = self;
+        let width = partition.plan.expected().max(1);
+        let rows = waiting.iter().filter_map(|waiting| match waiting {
+            Waiting::Expected { hashed, .. } => Some(*hashed),
+            Waiting::Orphans { .. } => None,
+        });
+        let hashed: Vec<&[Option<usize>]> = rows
+            .zip(positions.chunks_exact(width))
+            .filter(|(hashed, _)| *hashed)
+            .map(|(_, row)| row)
+            .collect();
+        provenance
+            .hash(partition.plan, hashed.len(), |row, input, text| partition.text(hashed[row], input, text));
+        let (mut number, mut all) = (0, positions.chunks_exact(width));
+        for waiting in &*waiting {
+            match *waiting {
+                Waiting::Orphans { key } => {
+                    if let Some(stored) = stored {
+                        stored.orphans(key, |row| found.orphaned(row));
+                    }
+                }
+                Waiting::Expected { key, stale, hashed } => {
+                    let Some(positions) = all.next() else { continue };
+                    let own = number;
+                    number += usize::from(hashed);
+                    let stale = stale.or_else(|| {
+                        let version = partition.keys_of.version(provenance.sample(own));
+                        stored.as_ref().is_some_and(|stored| stored.is_stale(key, version)).then_some(true)
+                    });
+                    if let Some(stale) = stale {
+                        let row = |(input, position): (usize, &Option<usize>)| {
+                            position.map_or(Row::NONE, |at| partition.sides[input].at(at).row)
+                        };
+                        found.expected(stale, positions.iter().enumerate().map(row), (provenance, own));
+                    }
+                }
+            }
+        }
+        waiting.clear();
+        positions.clear();
+    }
+
+    fn finish(mut self) -> Answered {
+        self.answer();
+        self.found
     }
 }
 

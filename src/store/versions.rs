@@ -10,7 +10,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
 
 use crate::error::{MetaxyError, Result};
-use crate::hash::{HashSettings, PartsHasher};
+use crate::hash::{HashSettings, TextsHasher};
 
 /// The separator between hashed parts; a version must not contain it.
 pub(crate) const SEPARATOR: &str = "|";
@@ -116,24 +116,22 @@ pub(crate) fn sample_version(keys: &[String], values: &[StringArray], settings: 
     let mut order: Vec<usize> = (0..keys.len()).collect();
     order.sort_by(|&a, &b| keys[a].cmp(&keys[b]));
     let rows = values.first().map_or(0, Array::len);
-    let mut hasher = PartsHasher::new(settings.algorithm);
-    let mut text = String::new();
-    let mut builder = StringBuilder::with_capacity(rows, rows * settings.length.min(24));
+    let mut texts = TextsHasher::new(settings);
+    let mut numbers = Vec::with_capacity(rows);
     for row in 0..rows {
         if values.iter().any(|v| v.is_null(row)) {
-            builder.append_null();
+            numbers.push(None);
             continue;
         }
-        hasher.reset();
+        texts.begin(0);
         for (n, &at) in order.iter().enumerate() {
             if n > 0 {
-                hasher.write(SEPARATOR.as_bytes());
+                texts.write(SEPARATOR.as_bytes());
             }
-            hasher.write(values[at].value(row).as_bytes());
+            texts.write(values[at].value(row).as_bytes());
         }
-        text.clear();
-        hasher.finish(settings.length, &mut text);
-        builder.append_value(&text);
+        numbers.push(Some(texts.end_after(b"")));
     }
-    builder.finish()
+    texts.finish();
+    numbers.into_iter().map(|number| number.and_then(|number| texts.get(number))).collect()
 }
