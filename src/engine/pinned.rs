@@ -10,7 +10,10 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::functions::core::{coalesce, get_field, named_struct};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, cast};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, LogicalPlan, LogicalPlanBuilder, Operator, TableScan, cast,
+};
 
 use super::chosen::can_be_chosen;
 use super::ranges::Ranges;
@@ -122,7 +125,7 @@ impl Pinned {
             if !(shown.is_string() && stored.is_string() || shown.is_integer() && stored.is_integer()) {
                 return Ok(None);
             }
-            // The rows of a few keys are few.
+            // The rows of a few keys are few: a plan for each range would take longer.
             if chooses_by(input, &[key, column])? {
                 return Ok(None);
             }
@@ -238,11 +241,19 @@ fn key_of(plan: &LogicalPlan, name: &str, ids: &[String]) -> Option<Expr> {
     }
 }
 
-/// Whether a condition of an input is on one of these columns.
+/// Whether a condition leaves an input with the rows of a few values of one of these columns.
 fn chooses_by(input: &LogicalPlan, columns: &[&str]) -> Result<bool> {
+    let is_own = |expr: &Expr| column_of(expr).is_some_and(|(name, _)| columns.contains(&name));
+    let chooses = |condition: &Expr| match condition {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
+            is_own(left) && right.column_refs().is_empty() || is_own(right) && left.column_refs().is_empty()
+        }
+        Expr::InList(list) => !list.negated && is_own(&list.expr),
+        _ => false,
+    };
     input.exists(|node| {
         let LogicalPlan::Filter(filter) = node else { return Ok(false) };
-        Ok(filter.predicate.column_refs().iter().any(|column| columns.contains(&column.name.as_str())))
+        Ok(split_conjunction(&filter.predicate).into_iter().any(chooses))
     })
 }
 
