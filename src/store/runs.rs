@@ -44,7 +44,6 @@ impl Runs {
         self.runs[place].add(batch);
         match self.ends(batch) {
             Some((first, last)) if self.runs[place].holds() => self.batches.push((first, last, place)),
-            _ if batch.num_rows() == 0 => {}
             // From now on there is no more order to be kept.
             _ => {
                 self.runs[place].give_up();
@@ -77,7 +76,8 @@ impl Runs {
     /// The first and the last value of the first id.
     fn ends(&self, batch: &RecordBatch) -> Option<(Bound, Bound)> {
         let column = batch.column_by_name(self.ids.first()?)?;
-        Some((Bound::at(column, 0)?, Bound::at(column, batch.num_rows().checked_sub(1)?)?))
+        let last = batch.num_rows().checked_sub(1)?;
+        Some((Bound::at(column, 0)?, Bound::at(column, last)?))
     }
 
     /// Tags files with what is known of their rows; `files` has those of each number.
