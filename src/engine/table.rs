@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, plan_datafusion_err};
+use datafusion::common::{Result, ScalarValue, plan_datafusion_err};
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType,
+    Expr, LogicalPlan, LogicalPlanBuilder, TableProviderFilterPushDown, TableType, lit,
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
@@ -35,6 +35,7 @@ use crate::memory::{Follow, InMemoryExec, Input, Inputs, Question, Streaming, ne
 use crate::records::Records;
 use crate::review::{Lookups, ReviewExec, may_show};
 use crate::store::{Asked, Earlier, FeatureTable, PushDown, Store};
+use crate::update::internal::is_of_orphans;
 use crate::update::{Description, Engine, Executor, Increment, native_plan, orphan_key, plain};
 
 /// Stands for an increment from the optimizer on.
@@ -228,12 +229,18 @@ impl IncrementTable {
     /// Plans the inputs with these columns.
     fn late(&self, state: SessionState, wanted: &[String]) -> Arc<Inputs> {
         let (increment, wanted) = (self.increment.clone(), wanted.to_vec());
-        Arc::new(move |keys| {
+        Arc::new(move |chosen| {
             let (increment, wanted, state) = (increment.clone(), wanted.clone(), state.clone());
             Box::pin(async move {
                 let mut inputs = Vec::new();
-                for plan in reads(&increment, &wanted)? {
-                    let plan = match &keys {
+                let mut plans = reads(&increment, &wanted)?;
+                if let Some(stored) = plans.get_mut(increment.description.expected.len())
+                    && !chosen.orphans
+                {
+                    *stored = without_orphans(stored)?;
+                }
+                for plan in plans {
+                    let plan = match &chosen.keys {
                         Some(keys) => of_keys(plan, &increment.description.keys, keys)?,
                         None => plan,
                     };
@@ -345,6 +352,16 @@ fn reads(increment: &Increment, wanted: &[String]) -> Result<Vec<LogicalPlan>> {
         LogicalPlanBuilder::from(plan.clone()).project(columns.iter().map(plain))?.build()
     };
     increment.inputs.iter().zip(columns).map(read).collect()
+}
+
+/// The stored rows without what only orphaned rows show of them.
+fn without_orphans(plan: &LogicalPlan) -> Result<LogicalPlan> {
+    let column = |field: &FieldRef| match is_of_orphans(field.name()) {
+        true => Ok(lit(ScalarValue::try_new_null(field.data_type())?).alias(field.name())),
+        false => Ok(plain(field.name())),
+    };
+    let columns = plan.schema().fields().iter().map(column).collect::<Result<Vec<_>>>()?;
+    LogicalPlanBuilder::from(plan.clone()).project(columns)?.build()
 }
 
 /// Which rows of an increment a query can see.

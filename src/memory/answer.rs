@@ -153,6 +153,11 @@ impl Answer {
         self.parts.iter().map(|part| part.classes.len()).sum()
     }
 
+    /// Whether there is an orphaned row.
+    pub(super) fn has_orphans(&self) -> bool {
+        self.parts.iter().any(|part| part.classes.contains(&Class::Orphaned))
+    }
+
     /// The number of rows that were read to find it, of the first input or the stored side.
     pub(super) fn rows_read(&self) -> usize {
         let inputs = [self.collected.chunks.first(), self.collected.chunks.last()];

@@ -26,7 +26,7 @@ use super::answer::{Answer, Answered};
 use super::collect::{Collected, collect, finished, latest_by_key};
 use super::follow::Follow;
 use super::input::Input;
-use super::late::{Inputs, Late, is_most, keys_of};
+use super::late::{Chosen, Inputs, Late, is_most, keys_of};
 use super::plan::Plan;
 use super::resolve::resolve;
 use crate::update::Description;
@@ -161,8 +161,16 @@ async fn run(
             (follow.found)(keys);
             return nothing(Arc::clone(plan), Collected::nothing(plan.layouts.len()).into(), &context);
         }
-        let answer =
-            run_once(Arc::clone(plan), of_keys(Some(keys.columns().to_vec())).await?, context).await?;
+        let read = async |orphans| {
+            let chosen = Chosen { keys: Some(keys.columns().to_vec()), orphans };
+            run_once(Arc::clone(plan), of_keys(chosen).await?, Arc::clone(&context)).await
+        };
+        // Hardly ever is there one, and the columns that it shows lie in many places.
+        let mut answer = read(!plan.shows_stored).await?;
+        if plan.shows_stored && answer.0.has_orphans() {
+            drop(answer);
+            answer = read(true).await?;
+        }
         (follow.found)(keys_of(&answer.0, &follow.keys)?);
         return Ok(answer);
     }
@@ -181,9 +189,10 @@ async fn run(
     if first.0.rows() == 0 {
         return nothing(plan, first.0.collected(), &context);
     }
+    let chosen = Chosen { keys: keys.map(|keys| keys.columns().to_vec()), orphans: first.0.has_orphans() };
     // Its memory is needed now.
     drop(first);
-    run_once(plan, inputs(keys.map(|keys| keys.columns().to_vec())).await?, context).await
+    run_once(plan, inputs(chosen).await?, context).await
 }
 
 /// An answer without rows.

@@ -2,6 +2,7 @@
 //!
 //! What an increment says of a sample depends on the rows of its key alone. So it is worked out twice: first over ids and
 //! versions of everything, then over all columns, of the keys that the first one found. A steady state reads no user column.
+//! What orphaned rows show of the stored ones is read if there are any.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,9 +18,16 @@ use super::input::Input;
 use super::plan::Plan;
 use crate::operators::compact;
 
-/// Plans the inputs with all columns, for the rows of these keys or for all.
-pub(crate) type Inputs =
-    dyn Fn(Option<Vec<ArrayRef>>) -> BoxFuture<'static, Result<Vec<Input>>> + Send + Sync;
+/// Of which rows all columns are read.
+pub(crate) struct Chosen {
+    /// Those with one of these keys; `None` for all.
+    pub keys: Option<Vec<ArrayRef>>,
+    /// Whether there may be orphaned rows. Without them, what these show of the stored rows is NULL.
+    pub orphans: bool,
+}
+
+/// Plans the inputs with all columns.
+pub(crate) type Inputs = dyn Fn(Chosen) -> BoxFuture<'static, Result<Vec<Input>>> + Send + Sync;
 
 /// One sample in this many may be in the answer: of more, everything is read.
 const ONE_IN: usize = 3;

@@ -7,7 +7,7 @@ use datafusion::common::{Result, internal_datafusion_err};
 
 use crate::columns::{DATA_VERSION, DATA_VERSION_BY_FIELD, INCREMENT, PROVENANCE, PROVENANCE_BY_FIELD};
 use crate::hash::HashSettings;
-use crate::update::internal::{self, DATA_VERSIONS, STALE, TARGET, orphan_key, stored};
+use crate::update::internal::{self, DATA_VERSIONS, STALE, TARGET, is_of_orphans, orphan_key, stored};
 use crate::update::{Description, FieldSource, Part, StoredRows};
 
 /// The columns that each input has to have for these columns of the increment, in the order of the inputs.
@@ -147,6 +147,8 @@ pub(super) struct Plan {
     pub rows: StoredRows,
     /// Whether an expected row's provenance depends on one input's row alone, so that it is hashed as it is read.
     pub hashed_when_read: bool,
+    /// Whether columns are asked for that orphaned rows have from the stored ones.
+    pub shows_stored: bool,
     /// Whether the fields' and the sample's versions are asked for.
     pub wants_fields: bool,
     pub wants_sample: bool,
@@ -193,7 +195,9 @@ impl Plan {
         let wants = |names: &[&str]| names.iter().any(|name| wanted.contains(name));
         let own_version = |name| !description.overridden && wants(&[name]);
         let alone = matches!(description.expected.as_slice(), [only] if only.aggregation.is_none());
+        let stored = layouts.get(description.expected.len());
         Ok(Self {
+            shows_stored: stored.is_some_and(|layout| layout.columns.iter().any(|name| is_of_orphans(name))),
             sorted_fields: if hashes { description.sorted_fields() } else { Vec::new() },
             settings: description.settings,
             hashed_when_read: alone && description.current.is_some(),

@@ -18,6 +18,8 @@ use super::numbers::KeySet;
 
 /// The condition's name, by which plans are searched for it.
 pub(crate) const AMONG: &str = "metaxy_among";
+/// Keys that are looked up one by one at most.
+const FEW: usize = 1 << 16;
 
 /// Whether the values of `columns` are those of a row of `keys`, NULL for NULL. With a probability as small as that of
 /// two keys of one number ([`Keys`]) it also keeps another row.
@@ -25,7 +27,17 @@ pub(crate) fn among(columns: Vec<Expr>, keys: &[ArrayRef]) -> Result<Expr> {
     let maker = Keys::new();
     let wanted = Arc::new(KeySet::of(maker.of(keys)?));
     let signature = Signature::variadic_any(Volatility::Immutable);
-    Ok(ScalarUDF::new_from_impl(Among { maker, wanted, signature }).call(columns))
+    let few = keys.first().filter(|keys| keys.len() <= FEW).cloned();
+    Ok(ScalarUDF::new_from_impl(Among { maker, wanted, few, signature }).call(columns))
+}
+
+/// The first column of such a condition and the values that it wants there, if they are few and the column is not
+/// computed.
+pub(crate) fn few_keys(expr: &Expr) -> Option<(&str, &ArrayRef)> {
+    let Expr::ScalarFunction(function) = expr else { return None };
+    let among = function.func.inner().as_ref().downcast_ref::<Among>()?;
+    let Expr::Column(column) = function.args.first()? else { return None };
+    Some((&column.name, among.few.as_ref()?))
 }
 
 /// Whether an expression is such a condition.
@@ -38,6 +50,8 @@ pub(crate) fn is_among(expr: &Expr) -> bool {
 struct Among {
     maker: Keys,
     wanted: Arc<KeySet>,
+    /// The values of the first column, if they are few.
+    few: Option<ArrayRef>,
     signature: Signature,
 }
 

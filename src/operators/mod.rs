@@ -10,7 +10,7 @@ mod latest_sorted;
 mod numbers;
 mod whole_groups;
 
-pub(crate) use among::{AMONG, among, is_among};
+pub(crate) use among::{AMONG, among, few_keys, is_among};
 pub(crate) use compact::compact;
 pub(crate) use compact_exec::CompactExec;
 pub(crate) use group_window::GroupWindowExec;

@@ -17,9 +17,13 @@ use deltalake::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use object_store::prefix::PrefixStore;
 use serde_json::Value;
 
+use super::delta_groups::FOOTER_GUESS;
+use super::delta_pages::{only_pages_of, wanted_by};
+use super::delta_paths::url_of_file;
 use super::delta_remove::DeltaSnapshot;
 use super::increasing::have_each_once;
 use super::location::Location;
+use super::newest::Latest;
 use super::proven::each_file;
 use super::row_order::{FILE_COLUMN, FileRanks, RowOrderExec, in_order};
 use super::{
@@ -154,6 +158,8 @@ pub(crate) struct DeltaRows {
     files: Option<Vec<String>>,
     /// Whether conditions may leave rows in that lie together with others.
     rough: bool,
+    /// What is asked for, if not every row counts.
+    latest: Option<Latest>,
 }
 
 impl DeltaRows {
@@ -161,7 +167,14 @@ impl DeltaRows {
         let rows = table.table_provider().await?;
         let mut fields: Vec<_> = rows.schema().fields().iter().cloned().collect();
         fields.push(Arc::new(Field::new(ROW_ORDER, DataType::UInt64, false)));
-        Ok(Self { table, schema: Arc::new(Schema::new(fields)), pinned: false, files: None, rough: false })
+        Ok(Self {
+            table,
+            schema: Arc::new(Schema::new(fields)),
+            pinned: false,
+            files: None,
+            rough: false,
+            latest: None,
+        })
     }
 
     /// These rows as they were when the table was opened.
@@ -182,6 +195,12 @@ impl DeltaRows {
     /// else does that.
     pub(crate) fn rough(self) -> Self {
         Self { rough: true, ..self }
+    }
+
+    /// These rows where only the latest one of each sample counts, so that a scan may leave out others of samples that
+    /// few conditions ask for.
+    pub(super) fn for_latest(self, latest: Latest) -> Self {
+        Self { latest: Some(latest), ..self }
     }
 
     /// The address of the table.
@@ -263,7 +282,8 @@ impl TableProvider for DeltaRows {
             builder = builder.with_file_column(FILE_COLUMN);
         }
         if let Some(files) = &self.files {
-            builder = builder.with_file_paths(files.iter().cloned());
+            let root = table.table_url();
+            builder = builder.with_file_paths(files.iter().map(|name| url_of_file(root, name)));
         }
         let rows = builder.await?;
         let current = rows.schema();
@@ -275,12 +295,27 @@ impl TableProvider for DeltaRows {
         let filters = supported(rows.as_ref(), filters)?;
         // Of few rows, other columns are not read where the row is not one of them.
         let rough = self.rough && !filters.iter().any(is_among);
-        let by_parts = |scan| if rough { without_row_filters(scan) } else { Ok(scan) };
-        if !wants_order {
-            return by_parts(rows.scan(state, Some(&indices), &filters, limit).await?);
+        if wants_order {
+            indices.push(current.index_of(FILE_COLUMN)?);
         }
-        indices.push(current.index_of(FILE_COLUMN)?);
-        let scan = by_parts(rows.scan(state, Some(&indices), &filters, None).await?)?;
+        let limit = limit.filter(|_| !wants_order);
+        let scan = rows.scan(state, Some(&indices), &filters, limit).await?;
+        let scan = read_well(scan, rough)?;
+        let now = Self { table, pinned: true, latest: None, ..self.clone() };
+        let scan = match wanted_by(&filters) {
+            Some(wanted) if !now.has_other_names()? => {
+                let newest = match &self.latest {
+                    Some(latest) if latest.id == wanted.column => now.newest(latest, state).await?,
+                    _ => None,
+                };
+                only_pages_of(scan, wanted, newest, now.table.table_url(), state).await?
+            }
+            _ => scan,
+        };
+        let table = now.table;
+        if !wants_order {
+            return Ok(scan);
+        }
         let paths = match &self.files {
             Some(paths) => paths.clone(),
             None => ranked_files(&table)?.iter().map(|file| file.path().into_owned()).collect(),
@@ -291,15 +326,19 @@ impl TableProvider for DeltaRows {
     }
 }
 
-/// The scan with conditions that are left to statistics: delta-rs has them looked at for each row, too.
-fn without_row_filters(scan: Arc<dyn ExecutionPlan>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+/// The scan with each footer read at once; delta-rs asks for its length first, which is a request more for each file.
+/// `rough`: conditions are left to statistics; delta-rs has them looked at for each row, too.
+fn read_well(scan: Arc<dyn ExecutionPlan>, rough: bool) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
     let changed = scan.transform_up(|node| {
         let Some(exec) = node.downcast_ref::<DataSourceExec>() else { return Ok(Transformed::no(node)) };
         let Some((config, source)) = exec.downcast_to_file_source::<ParquetSource>() else {
             return Ok(Transformed::no(node));
         };
-        let source = Arc::new(source.clone().with_pushdown_filters(false));
-        let config = FileScanConfigBuilder::from(config.clone()).with_source(source).build();
+        let mut source = source.clone().with_metadata_size_hint(FOOTER_GUESS);
+        if rough {
+            source = source.with_pushdown_filters(false);
+        }
+        let config = FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source)).build();
         Ok(Transformed::yes(DataSourceExec::from_data_source(config) as _))
     });
     Ok(changed?.data)
@@ -325,6 +364,5 @@ pub(crate) fn ranked_files(table: &DeltaTable) -> DataFusionResult<Vec<LogicalFi
 
 /// Ranks of the files at these paths, under the names that the scan reports.
 fn file_ranks(table: &DeltaTable, paths: &[String]) -> FileRanks {
-    let root = table.table_url().as_str().trim_end_matches('/').to_owned();
-    paths.iter().zip(0..).map(|(path, rank)| (format!("{root}/{path}"), rank)).collect()
+    paths.iter().zip(0..).map(|(path, rank)| (url_of_file(table.table_url(), path).into(), rank)).collect()
 }

@@ -29,6 +29,11 @@ use crate::model::FeatureKey;
 
 /// How often a commit is tried against other writers before giving up.
 pub(crate) const ATTEMPTS: u32 = 100;
+/// Table property that says after how many commits there is a checkpoint; delta-rs, too, goes by it.
+const CHECKPOINT_PROPERTY: &str = "delta.checkpointInterval";
+/// Commits behind a checkpoint, each of which is a request to whoever opens the table. Delta's own default; that of delta-rs
+/// is 100.
+const COMMITS_TO_READ: u32 = 10;
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -195,12 +200,14 @@ impl Commit<'_> {
             (ALGORITHM_PROPERTY, Some(self.settings.algorithm.to_string())),
             (LENGTH_PROPERTY, Some(self.settings.length.to_string())),
         ];
+        // System tables have no versions of samples.
+        let settings = settings.into_iter().filter(|_| !self.feature.is_system());
+        let upkeep = [(CHECKPOINT_PROPERTY, Some(COMMITS_TO_READ.to_string()))];
         CreateBuilder::new()
             .with_log_store(log_store.clone())
             .with_columns(schema.fields().cloned())
             .with_raise_if_key_not_exists(false)
-            // System tables have no versions of samples.
-            .with_configuration(settings.into_iter().filter(|_| !self.feature.is_system()))
+            .with_configuration(settings.chain(upkeep))
             .with_actions(stage.files().iter().cloned().map(Action::Add))
             .with_commit_properties(self.properties())
             .await

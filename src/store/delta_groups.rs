@@ -17,7 +17,7 @@ const FILES: usize = 1024;
 /// Footers that are read at the same time.
 const AT_ONCE: usize = 16;
 /// A footer is most often found within so many bytes of a file's end.
-const FOOTER_GUESS: usize = 64 * 1024;
+pub(super) const FOOTER_GUESS: usize = 64 * 1024;
 
 /// Rows that lie together in a file, and that can be read without the others.
 #[derive(Debug, Clone)]

@@ -6,11 +6,13 @@ use bytes::Bytes;
 use datafusion::common::Result;
 use deltalake::DeltaTable;
 use deltalake::kernel::Action;
-use deltalake::logstore::get_actions;
+use deltalake::logstore::{commit_uri_from_version, get_actions};
+use object_store::GetOptions;
 use serde_json::Value;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::delta::DeltaRows;
+use super::objects::Now;
 use crate::records::Moment;
 
 /// Commits that are looked through at most: of more, reading the table takes no longer.
@@ -113,9 +115,12 @@ impl DeltaRows {
         Some(rows)
     }
 
-    /// What the log has of a version, if it still has it.
+    /// What the log has of a version now, if it still has it: what was read of it before may be of another history.
     async fn entry(&self, version: u64) -> Option<Bytes> {
-        self.table.log_store().read_commit_entry(version).await.ok().flatten()
+        let mut now = GetOptions::default();
+        now.extensions.insert(Now);
+        let log = self.table.log_store().object_store(None);
+        log.get_opts(&commit_uri_from_version(Some(version)), now).await.ok()?.bytes().await.ok()
     }
 }
 

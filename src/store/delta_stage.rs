@@ -6,8 +6,6 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::parquet::basic::{Compression, ZstdLevel};
-use datafusion::parquet::file::properties::WriterProperties;
 use delta_kernel::table_properties::DataSkippingNumIndexedCols;
 use deltalake::kernel::Add;
 use deltalake::operations::write::writer::{DeltaWriter, WriterConfig};
@@ -18,13 +16,12 @@ use object_store::path::Path;
 
 use super::WriteTime;
 use super::delta_files::{DeltaFiles, discard};
+use super::delta_layout::{GROUP_ROWS, layout};
 use super::runs::Runs;
 use super::stamp::{read_back, stamped};
 use crate::columns::SYSTEM_COLUMNS;
 use crate::error::Result;
 
-/// Rows of a row group: few enough for several processors to read a file, and for statistics to leave out most of it.
-const GROUP_ROWS: usize = 128 * 1024;
 /// User columns that get statistics besides the ids; Delta's own default is 32 columns in all.
 const USER_STATISTICS: usize = 24;
 
@@ -178,14 +175,10 @@ impl Stage {
     }
 
     fn writer(&self) -> DeltaWriter {
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
-            .set_max_row_group_row_count(Some(GROUP_ROWS))
-            .build();
         let config = WriterConfig::new(
             Arc::clone(&self.schema),
             Vec::new(),
-            Some(properties),
+            Some(layout(&self.schema, &self.id_columns)),
             self.size.bytes,
             None,
             DataSkippingNumIndexedCols::NumColumns(0),

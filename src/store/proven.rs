@@ -9,6 +9,8 @@ use deltalake::DeltaTable;
 use serde_json::Value;
 
 use super::delta::DeltaRows;
+use super::newest::Latest;
+use super::view::{Others, View};
 use crate::columns::DELETED_AT;
 
 /// The rows as they are now, and what is left to check of a condition on them.
@@ -36,6 +38,25 @@ pub(super) fn are_latest(rows: &Arc<dyn TableProvider>, ids: &[String]) -> Resul
     Ok((true, delta.each_file(|stats| is_always_null(stats, DELETED_AT))?))
 }
 
+/// The rows for a view of the latest row of each id, which may leave out others.
+pub(super) fn for_latest(
+    rows: &Arc<dyn TableProvider>,
+    ids: &[String],
+    view: &View,
+) -> Arc<dyn TableProvider> {
+    match (rows.downcast_ref::<DeltaRows>(), ids, view) {
+        (
+            Some(delta),
+            [id],
+            View { feature_version: Some(version), sample_history: false, others: Others::Hidden, .. },
+        ) => {
+            let latest = Latest { id: id.clone(), version: version.clone() };
+            Arc::new(delta.clone().for_latest(latest))
+        }
+        _ => Arc::clone(rows),
+    }
+}
+
 /// A condition that a text column has one value.
 fn equality(condition: &Expr) -> Option<(&str, &str)> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return None };
@@ -51,7 +72,7 @@ fn equality(condition: &Expr) -> Option<(&str, &str)> {
 }
 
 /// Whether all rows of a file have one value. Texts that were cut are shorter than the value, or greater.
-fn is_always(stats: &Value, column: &str, value: &str) -> bool {
+pub(super) fn is_always(stats: &Value, column: &str, value: &str) -> bool {
     stats["minValues"][column].as_str() == Some(value)
         && stats["maxValues"][column].as_str() == Some(value)
         && stats["nullCount"][column].as_u64() == Some(0)

@@ -20,7 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::kept::{Kept, Output, filtered};
-use super::proven::{are_latest, without_proven};
+use super::proven::{are_latest, for_latest, without_proven};
 use super::search::Search;
 use super::view::{Others, View};
 use super::write::FeatureSink;
@@ -32,7 +32,7 @@ use crate::columns::{
 use crate::error::MetaxyError;
 use crate::hash::asks_for_shard;
 use crate::model::FeatureDefinition;
-use crate::operators::{CompactExec, LatestColumns, LatestExec, is_among};
+use crate::operators::{CompactExec, LatestColumns, LatestExec, few_keys, is_among};
 use crate::update::Standing;
 
 /// A feature of a store as a DataFusion table.
@@ -167,8 +167,7 @@ impl FeatureTable {
         definition: Arc<FeatureDefinition>,
         reason: &MetaxyError,
     ) -> Self {
-        let reason = Some(reason.to_string());
-        Self { unreadable: reason, ..Self::new(store, definition, None, View::HISTORY) }
+        Self { unreadable: Some(reason.to_string()), ..Self::new(store, definition, None, View::HISTORY) }
     }
 
     /// The error for reading a feature that has no data, or whose table can't be read.
@@ -243,6 +242,7 @@ impl FeatureTable {
         // Where each id is there once, its row is the latest, and nothing has to be looked up.
         let spec = &self.definition.spec;
         let (once, live) = are_latest(&rows, &spec.id_columns)?;
+        let rows = if once { rows } else { for_latest(&rows, &spec.id_columns, &self.view) };
         let mut ids = Vec::new();
         for id in &spec.id_columns {
             if inner.index_of(id).is_err() {
@@ -307,29 +307,30 @@ impl FeatureTable {
                 Output::Waiting => waiting.ok_or_else(|| self.gone(WAITING)),
             })
             .collect::<Result<_>>()?;
-        if once {
-            return kept.plan_of(&output);
-        }
         let columns = LatestColumns {
             ids: ids.into_iter().map(|i| kept.column(i)).collect(),
             updated_at: updated_at.map(|i| kept.column(i)),
             deleted_at: deleted_at.map(|i| kept.column(i)),
             row_order: row_order.map(|i| kept.column(i)),
             behind: waiting,
-            output,
+            output: output.clone(),
         };
+        let plan = if once { kept.plan_of(&output)? } else { kept.plan()? };
         let limited = !matches!(state.runtime_env().memory_pool.memory_limit(), MemoryLimit::Infinite);
-        if limited {
-            // Sorting can spill and tables of ids can't.
-            let rows = Arc::new(CompactExec::new(kept.plan()?));
-            return Ok(Arc::new(LatestExec::try_new_sorted(rows, columns, self.view.deleted)?));
+        // Each of a few rows would keep the page alive that it comes from.
+        let few = hints.iter().any(|hint| few_keys(hint).is_some());
+        let plan = if few || limited && !once { Arc::new(CompactExec::new(plan)) } else { plan };
+        if once {
+            return Ok(plan);
         }
-        Ok(Arc::new(LatestExec::try_new(kept.plan()?, columns, self.view.deleted)?))
+        // Sorting can spill and tables of ids can't.
+        let latest = if limited { LatestExec::try_new_sorted } else { LatestExec::try_new };
+        Ok(Arc::new(latest(plan, columns, self.view.deleted)?))
     }
 
     fn gone(&self, column: &str) -> DataFusionError {
-        let feature = &self.definition.spec.key;
-        MetaxyError::Invalid(format!("column {column} is gone from feature {feature}")).into()
+        MetaxyError::Invalid(format!("column {column} is gone from feature {}", self.definition.spec.key))
+            .into()
     }
 
     /// All rows of the wanted feature version, deleted ones only if they are wanted.

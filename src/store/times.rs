@@ -28,14 +28,35 @@ pub(crate) async fn latest_time(table: &DeltaTable) -> Result<Option<i64>> {
     for file in state.log_data().iter() {
         let stats: Value =
             file.stats().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or(Value::Null);
-        for column in [UPDATED_AT, DELETED_AT] {
-            match bound(&stats, column) {
-                Some(time) => latest = latest.max(time),
-                None => unknown = true,
-            }
+        match self::latest(&stats) {
+            Some(time) => latest = latest.max(time),
+            None => unknown = true,
         }
     }
     if unknown { read_latest(table.table_provider().await?).await } else { Ok(latest) }
+}
+
+/// The greatest `metaxy_updated_at` or `metaxy_deleted_at` that a file's statistics allow: `Some(None)` for one without
+/// times, `None` when they do not tell.
+pub(super) fn latest(stats: &Value) -> Option<Option<i64>> {
+    Some(bound(stats, UPDATED_AT)?.max(bound(stats, DELETED_AT)?))
+}
+
+/// A time in microseconds that no row of a file is before, neither when it was written nor when it was deleted. `None` when
+/// its statistics do not tell, or if a row was written at no time.
+pub(super) fn earliest(stats: &Value) -> Option<i64> {
+    let least = |column: &str| {
+        let time = DateTime::parse_from_rfc3339(stats["minValues"][column].as_str()?).ok()?;
+        // They may have been cut to milliseconds or rounded up to them.
+        Some(time.timestamp_millis() * 1000 - WITHIN_MILLISECOND)
+    };
+    if stats["nullCount"][UPDATED_AT].as_u64()? > 0 {
+        return None;
+    }
+    match bound(stats, DELETED_AT)? {
+        None => least(UPDATED_AT),
+        Some(_) => Some(least(UPDATED_AT)?.min(least(DELETED_AT)?)),
+    }
 }
 
 /// `Some(None)` when all values are NULL, `None` when the statistics do not tell.
@@ -86,6 +107,25 @@ mod tests {
         let stats = json!({"maxValues": {UPDATED_AT: "2026-01-02T03:04:05.678Z"}});
         let exact = DateTime::parse_from_rfc3339("2026-01-02T03:04:05.678999Z").unwrap();
         assert_eq!(bound(&stats, UPDATED_AT), Some(Some(exact.timestamp_micros())));
+    }
+
+    #[test]
+    fn no_row_is_before_the_earliest_time() {
+        let text = "2026-01-02T03:04:05.678Z";
+        let time = DateTime::parse_from_rfc3339(text).unwrap().timestamp_micros();
+        let stats = |minima: Value, nulls: [u64; 2]| {
+            let nulls = json!({UPDATED_AT: nulls[0], DELETED_AT: nulls[1]});
+            json!({"numRecords": 3, "minValues": minima, "maxValues": minima, "nullCount": nulls})
+        };
+        let updated = earliest(&stats(json!({UPDATED_AT: text}), [0, 3])).unwrap();
+        assert!((time - 999..=time).contains(&updated), "{updated}");
+        // A deletion may be earlier.
+        let earlier = json!({UPDATED_AT: text, DELETED_AT: "2026-01-01T00:00:00Z"});
+        assert!(earliest(&stats(earlier, [0, 1])).unwrap() < time - 86_400_000_000);
+        // Without a time a row is before all others.
+        assert_eq!(earliest(&stats(json!({UPDATED_AT: text}), [1, 3])), None);
+        assert_eq!(earliest(&stats(json!({UPDATED_AT: text}), [0, 1])), None);
+        assert_eq!(earliest(&Value::Null), None);
     }
 
     #[test]

@@ -130,8 +130,12 @@ pub(crate) use internal::orphan_key;
 
 /// Columns that exist only inside an increment's plan.
 pub(crate) mod internal {
+    use crate::columns::PROVENANCE;
+
     /// Whether a stored row passes the target filters.
     pub const TARGET: &str = "__metaxy_target";
+    /// What the names of columns begin with that orphaned samples show of the stored row.
+    const STORED: &str = "__metaxy_stored_";
     /// Whether a staleness predicate holds on a stored row.
     pub const STALE: &str = "__metaxy_stale";
     /// The data versions that samples bring.
@@ -168,7 +172,12 @@ pub(crate) mod internal {
 
     /// A column of the stored row, for orphaned samples.
     pub fn stored(column: &str) -> String {
-        format!("__metaxy_stored_{column}")
+        format!("{STORED}{column}")
+    }
+
+    /// Whether nothing but orphaned rows show this column of the stored rows.
+    pub fn is_of_orphans(column: &str) -> bool {
+        column.strip_prefix(STORED).is_some_and(|name| name != PROVENANCE)
     }
 
     /// An id of the stored rows that is no comparison column, by which the rows of a key are ordered.

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaDataReader};
 use datafusion_metaxy::config::{Config, Environment};
 use datafusion_metaxy::session::{MetaxySession, SessionOptions};
 use tempfile::TempDir;
 
-use crate::support::{CACHE, Cli};
+use crate::support::{CACHE, Cli, files_below};
 
 const ON: (&str, &str) = ("METAXY_EXT__DATAFUSION__INCREMENTAL_RESOLVE", "true");
 
@@ -33,7 +34,9 @@ fn project() -> TempDir {
     write(
         "features.toml",
         "project = \"p\"\n[[feature]]\nkey = \"a\"\nid_columns = [\"id\"]\n\
-         [[feature]]\nkey = \"b\"\nid_columns = [\"id\"]\ndeps = [\"a\"]\n",
+         [[feature]]\nkey = \"b\"\nid_columns = [\"id\"]\ndeps = [\"a\"]\n\
+         [[feature]]\nkey = \"c\"\nid_columns = [\"id\"]\n\
+         [[feature]]\nkey = \"d\"\nid_columns = [\"id\"]\ndeps = [\"c\"]\n",
     );
     let rows = |version: &str, last: u8| {
         format!(
@@ -71,10 +74,6 @@ fn a_process_goes_on_from_what_another_one_has_found() {
 fn what_is_kept_of_an_answer_is_as_large_as_its_keys() {
     let folder = project();
     let folder = folder.path();
-    let text = "[[feature]]\nkey = \"c\"\nid_columns = [\"id\"]\n\
-                [[feature]]\nkey = \"d\"\nid_columns = [\"id\"]\ndeps = [\"c\"]\n";
-    let features = fs::read_to_string(folder.join("features.toml")).unwrap();
-    fs::write(folder.join("features.toml"), features + text).unwrap();
     let write = |version: &str, step: u32| {
         let rows = format!(
             "INSERT INTO c SELECT 'a rather long id: ' || (100000000 * value) AS id,
@@ -102,6 +101,82 @@ fn same(folder: &Path, sql: &str) -> String {
     whole
 }
 
+/// Writes samples of `c` with these numbers: arguments of `generate_series`.
+fn write_numbered(folder: &Path, version: &str, numbers: &str) -> String {
+    let rows = format!(
+        "INSERT INTO c SELECT concat('sample-', lpad(CAST(value AS VARCHAR), 6, '0')) AS id, value AS size,
+         named_struct('default', '{version}') AS metaxy_provenance_by_field
+         FROM generate_series({numbers})"
+    );
+    said(folder, &rows)
+}
+
+/// Makes all pages of a Delta table's files unreadable but the first ones of each column.
+fn damage_all_but_first_pages(table: &Path) {
+    let files = files_below(table).into_iter().filter(|file| file.ends_with(".parquet"));
+    for file in files.map(|file| table.join(file)) {
+        let mut bytes = fs::read(&file).unwrap();
+        let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
+        let metadata = reader.parse_and_finish(&bytes::Bytes::from(bytes.clone())).unwrap();
+        let columns = metadata.offset_index().unwrap().iter().flatten();
+        for page in columns.flat_map(|column| column.page_locations()).filter(|page| page.first_row_index > 0)
+        {
+            let start = usize::try_from(page.offset).unwrap();
+            bytes[start..start + usize::try_from(page.compressed_page_size).unwrap()].fill(0xff);
+        }
+        fs::write(&file, bytes).unwrap();
+    }
+}
+
+#[test]
+fn pages_without_changed_samples_are_not_read() {
+    let folder = project();
+    let folder = folder.path();
+    write_numbered(folder, "v1", "1, 20000");
+    said(folder, "INSERT INTO d SELECT * FROM resolve_update('d')");
+    said(folder, "SELECT * FROM resolve_update('d')");
+    write_numbered(folder, "v2", "7, 900, 100");
+    for table in ["st/c.delta", "st/d.delta"] {
+        damage_all_but_first_pages(&folder.join(table));
+    }
+    let question = "SELECT metaxy_increment, id, size FROM resolve_update('d')";
+    assert_eq!(said(folder, question).matches("stale").count(), 9);
+    let everything = ["SET metaxy.incremental_resolve = false", question];
+    Cli::new(folder).sql(&everything).run().failed();
+}
+
+#[test]
+fn samples_that_lie_far_apart_are_found() {
+    let folder = project();
+    let folder = folder.path();
+    let write = |version: &str, numbers: &str| write_numbered(folder, version, numbers);
+    // Many pages of a file, and what was found out about all of them.
+    write("v1", "1, 20000");
+    said(folder, "INSERT INTO d SELECT * FROM resolve_update('d')");
+    let classes = |expected: &[(&str, u32)]| {
+        let lines: String = expected.iter().map(|(class, rows)| format!("{class},{rows}\n")).collect();
+        same(folder, "SELECT * FROM resolve_update('d') ORDER BY id");
+        let counts = "SELECT metaxy_increment, count(*) FROM resolve_update('d') GROUP BY 1 ORDER BY 1";
+        let printed = Cli::new(folder).sql(&[counts]).args(["--format", "csv"]).env(ON.0, ON.1).run().ok();
+        assert_eq!(printed.split_once('\n').map_or("", |(_, rows)| rows), lines);
+    };
+    classes(&[]);
+    write("v2", "7, 20000, 4001");
+    classes(&[("stale", 5)]);
+    // Rows of one sample in three files; the others are only in the first.
+    write("v3", "7, 7");
+    said(folder, "DELETE FROM c WHERE id IN ('sample-004008', 'sample-011111')");
+    classes(&[("orphaned", 2), ("stale", 4)]);
+    said(folder, "DELETE FROM d WHERE id IN ('sample-000003', 'sample-019999')");
+    classes(&[("new", 2), ("orphaned", 2), ("stale", 4)]);
+    // One that was deleted comes back as it was, another one is new.
+    write("v1", "11111, 11111");
+    write("v1", "30000, 30000");
+    classes(&[("new", 3), ("orphaned", 1), ("stale", 4)]);
+    said(folder, "INSERT INTO d SELECT * FROM resolve_update('d') WHERE metaxy_increment <> 'orphaned'");
+    classes(&[("orphaned", 1)]);
+}
+
 #[test]
 fn lists_that_look_alike_are_different_questions() {
     let folder = project();
@@ -118,10 +193,6 @@ fn lists_that_look_alike_are_different_questions() {
 fn an_id_that_counts_nowhere_fails_nowhere() {
     let folder = project();
     let folder = folder.path();
-    let features = fs::read_to_string(folder.join("features.toml")).unwrap();
-    let text = "[[feature]]\nkey = \"c\"\nid_columns = [\"id\"]\n\
-                [[feature]]\nkey = \"d\"\nid_columns = [\"id\"]\ndeps = [\"c\"]\n";
-    fs::write(folder.join("features.toml"), features + text).unwrap();
     let write = |id: &str| {
         said(
             folder,

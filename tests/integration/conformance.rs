@@ -82,12 +82,12 @@ fn no_case_is_forgotten() {
 /// A copy of a case and a session over it.
 pub struct Case {
     folder: TempDir,
-    session: MetaxySession,
+    pub session: MetaxySession,
     index: Vec<Value>,
 }
 
 impl Case {
-    async fn open(name: &str) -> Self {
+    pub async fn open(name: &str) -> Self {
         Self::open_at(name, async |_, _| {}).await
     }
 
@@ -109,7 +109,7 @@ impl Case {
         self.folder.path()
     }
 
-    fn entries(&self, what: &str) -> Vec<Value> {
+    pub fn entries(&self, what: &str) -> Vec<Value> {
         let entries: Vec<Value> = self.index.iter().filter(|entry| entry["what"] == what).cloned().collect();
         assert!(!entries.is_empty(), "no {what} in index.json");
         entries
@@ -151,16 +151,16 @@ fn compared(entry: &Value, row: &Value) -> Value {
     Value::Object(columns.map(pick).collect::<Map<_, _>>())
 }
 
-fn counts(rows: &[Value]) -> Value {
+pub fn counts(rows: &[Value]) -> Value {
     let count = |kind: &str| rows.iter().filter(|row| row["metaxy_increment"] == kind).count();
     json!({"new": count("new"), "stale": count("stale"), "orphaned": count("orphaned")})
 }
 
-fn text(value: &Value) -> &str {
+pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("text expected: {value}"))
 }
 
-fn names(value: &Value) -> Vec<&str> {
+pub fn names(value: &Value) -> Vec<&str> {
     value.as_array().unwrap().iter().map(text).collect()
 }
 

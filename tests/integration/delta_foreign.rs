@@ -327,3 +327,55 @@ fn a_sample_deleted_by_a_clock_that_is_ahead_comes_back() {
         }
     });
 }
+
+/// Moves the file that a commit adds into a folder, whose name the log has encoded once more.
+fn move_file(table: &std::path::Path, version: usize, folder: &str) {
+    std::fs::create_dir_all(table.join(folder)).unwrap();
+    rewrite_commit(table, version, |action| {
+        if let Some(add) = action.get_mut("add") {
+            let name = add["path"].as_str().unwrap().to_owned();
+            std::fs::rename(table.join(&name), table.join(folder).join(&name)).unwrap();
+            add["path"] = json!(format!("{}/{name}", folder.replace('%', "%25")));
+        }
+    });
+}
+
+#[test]
+fn files_in_folders_with_odd_names_are_read() {
+    run(async {
+        for folder in ["k=my%20data", "k=%E6%97%A5", "k=a%5Cb", "k=50%25"] {
+            let (project, session) = project_with(false, &clips()).await;
+            let tables = ["clip/raw", "clip/crop"].map(|feature| project.table(feature));
+            let crops = "INSERT INTO clip__crop SELECT * FROM resolve_update('clip/crop') WHERE n < 10 AND video_id <> 'v2'";
+            query(&session, crops).await;
+            query(&session, &insert("v1")).await;
+            let questions = [
+                "SELECT * FROM clip__raw",
+                "SELECT * FROM resolve_update('clip/crop')",
+                "SELECT * FROM resolve_update('clip/crop') WHERE video_id = 'v1'",
+            ];
+            let mut expected = Vec::new();
+            for question in questions {
+                expected.push(multiset(query(&session, question).await));
+            }
+            for (table, version) in [(&tables[0], 0), (&tables[0], 1), (&tables[1], 0)] {
+                move_file(table, version, folder);
+            }
+            let session = project.session().await;
+            query(&session, "SET metaxy.incremental_resolve = true").await;
+            for _ in 0..2 {
+                for (question, expected) in questions.iter().zip(&expected) {
+                    assert_eq!(multiset(query(&session, question).await), *expected, "{folder}: {question}");
+                }
+            }
+            // The next increment goes on from files in such folders.
+            query(&session, &insert("v3")).await;
+            let changed = query(&session, questions[1]).await;
+            query(&session, "SET metaxy.incremental_resolve = false").await;
+            assert_eq!(multiset(query(&session, questions[1]).await), multiset(changed), "{folder}");
+            query(&session, "DELETE FROM history.clip__raw WHERE video_id = 'v1' AND note = 'ours'").await;
+            query(&session, "CALL optimize()").await;
+            assert_eq!(query(&session, "SELECT * FROM history.clip__raw").await.len(), clips().len() + 1);
+        }
+    });
+}

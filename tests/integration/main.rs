@@ -49,6 +49,8 @@ mod postgres_changes;
 #[cfg(feature = "postgres")]
 mod postgres_faults;
 #[cfg(feature = "postgres")]
+mod postgres_killed;
+#[cfg(feature = "postgres")]
 mod postgres_push;
 #[cfg(feature = "postgres")]
 mod postgres_same;
@@ -62,6 +64,7 @@ mod python_operations;
 mod python_system;
 mod reads;
 mod reasons;
+mod rehashed;
 mod s3;
 mod safety;
 mod shards;

@@ -1,11 +1,13 @@
 //! Object stores: S3, Azure and Google Cloud, by the URL of a store's root and its `storage_options`.
 //!
 //! What the options do not say is taken from the environment. Every request goes through [`Guarded`], which knows what
-//! a lost answer means for a write and says in one line what went wrong.
+//! a lost answer means for a write and says in one line what went wrong. [`Remembering`] makes none for what was read of a
+//! log before.
 
 mod connect;
 mod guarded;
 mod options;
+mod remembered;
 mod said;
 
 use std::sync::{Arc, LazyLock};
@@ -19,6 +21,8 @@ use crate::config::Secret;
 use guarded::Guarded;
 use options::Options;
 pub(crate) use options::unknown_options;
+pub(crate) use remembered::Now;
+use remembered::Remembering;
 pub(crate) use said::{Said, find as find_said, said};
 
 /// Who keeps the objects.
@@ -109,7 +113,7 @@ impl Remote {
         let options = Options::read(provider, given)?;
         let store = connect::connect(provider, root, &options)?;
         let shown = Place { store: store_name, provider, url: bucket(root) };
-        let store = Arc::new(Guarded::new(store, shown));
+        let store = Arc::new(Remembering::new(Arc::new(Guarded::new(store, shown))));
         let scheme = format!("{}-{}", root.scheme(), identity(root, given));
         let root = format!("{scheme}{}", root.as_str().strip_prefix(root.scheme()).unwrap_or_default());
         let root = Url::parse(&root).map_err(|error| error.to_string())?;

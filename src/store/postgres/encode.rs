@@ -124,12 +124,15 @@ impl<'a> Column<'a> {
             Values::Json(encoder, version, json) => {
                 json.clear();
                 encoder.encode(row, json);
+                check_json(json, *version)?;
                 out.extend(version.iter());
                 out.extend_from_slice(json);
             }
             Values::JsonText(version) => {
+                let json = self.array.as_string::<i32>().value(row).as_bytes();
+                check_json(json, *version)?;
                 out.extend(version.iter());
-                out.extend_from_slice(self.array.as_string::<i32>().value(row).as_bytes());
+                out.extend_from_slice(json);
             }
         }
         let length =
@@ -137,6 +140,25 @@ impl<'a> Column<'a> {
         out[at..at + 4].copy_from_slice(&length.to_be_bytes());
         Ok(())
     }
+}
+
+fn has_nul(text: &str) -> String {
+    format!("PostgreSQL keeps no text with the character NUL, such as {text:?}")
+}
+
+/// Whether a column for JSONB of a version, or for plain JSON, can have this.
+fn check_json(json: &[u8], version: Option<u8>) -> Result<(), String> {
+    let mut rest = json;
+    // The server refuses it without a word on where it is.
+    while let Some(at) = rest.iter().position(|&byte| byte == b'\\').filter(|_| version.is_some()) {
+        rest = &rest[at + 1..];
+        if rest.starts_with(b"u0000") {
+            return Err(has_nul(&String::from_utf8_lossy(json)));
+        }
+        // What is escaped may be a backslash.
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 fn plain(array: &ArrayRef, row: usize, out: &mut Vec<u8>) -> Result<(), String> {
@@ -150,7 +172,7 @@ fn plain(array: &ArrayRef, row: usize, out: &mut Vec<u8>) -> Result<(), String> 
         DataType::Utf8 => {
             let text = array.as_string::<i32>().value(row);
             if text.contains('\0') {
-                return Err(format!("PostgreSQL keeps no text with the character NUL, such as {text:?}"));
+                return Err(has_nul(text));
             }
             out.extend_from_slice(text.as_bytes());
         }

@@ -74,3 +74,55 @@ fn a_footer_is_read_once_however_often_a_table_is_opened() {
         assert!(footers <= 12 + 4, "{footers} of {}\n{}", again.len(), shown(&again));
     });
 }
+
+#[test]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
+fn a_log_is_read_once_and_a_file_in_two_requests() {
+    run(async {
+        let proxy = Proxy::start(&endpoint()).await;
+        let place = InBucket::new("delta", &features());
+        place.reach(&proxy.endpoint, KEY, SECRET, "");
+        let insert = |name: &str| {
+            format!(
+                "INSERT INTO video__raw SELECT '{name}' AS video_id, named_struct('default', 'x') AS \
+                 metaxy_provenance_by_field"
+            )
+        };
+        let session = place.session().await;
+        for i in 0..8 {
+            query(&session, &insert(&format!("v{i}"))).await;
+        }
+        query(&session, "INSERT INTO video__crop SELECT * FROM resolve_update('video/crop')").await;
+        query(&session, &insert("v8")).await;
+        let session = place.session().await;
+        proxy.take();
+        let gets = |requests: &[Request], of: &str| {
+            let gets = requests.iter().filter(|request| request.method == "GET");
+            let mut names: Vec<String> = gets
+                .filter_map(|request| {
+                    let target = request.target.split('?').next().unwrap_or_default();
+                    target.ends_with(of).then(|| target.to_owned())
+                })
+                .collect();
+            names.sort();
+            names
+        };
+        let resolved = "SELECT * FROM resolve_update('video/crop')";
+        assert_eq!(query(&session, resolved).await.len(), 1);
+        let first = proxy.take();
+        let commits = gets(&first, ".json");
+        // Nine of the parent, one of the child. Which commits are the newest ones is asked once more.
+        assert!(commits.len() <= 10 + 4, "{}", shown(&first));
+        let files = gets(&first, ".parquet");
+        // One for the footer, one for the rows; then for the other columns of the sample that is new.
+        assert!(files.len() <= 2 * 10 + 2, "{} requests of files\n{}", files.len(), shown(&first));
+        // Then only what is new is read.
+        query(&session, &insert("v9")).await;
+        let insert = proxy.take();
+        assert!(gets(&insert, ".json").len() <= 4, "{}", shown(&insert));
+        assert!(insert.len() <= 32, "an INSERT costs {}\n{}", insert.len(), shown(&insert));
+        assert_eq!(query(&session, resolved).await.len(), 2);
+        let again = proxy.take();
+        assert!(gets(&again, ".json").len() <= 6, "{}", shown(&again));
+    });
+}

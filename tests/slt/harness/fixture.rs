@@ -13,6 +13,9 @@ pub fn postgres() -> Option<String> {
 /// The folder of the test files.
 pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/slt");
 
+/// How stores hash that don't say it.
+const DEFAULT_HASH: &str = "xxhash32";
+
 /// The stores of one trial: `main` is the default one, `other` hashes with md5. `branch` falls back to `prod`, which
 /// falls back to `archive`; `strict` must not fall back to `prod`.
 pub struct Fixture {
@@ -49,7 +52,16 @@ impl Fixture {
     pub fn labels(&self) -> Vec<String> {
         let mut labels = vec![self.store.to_owned(), format!("engine_{}", self.executor)];
         labels.extend(self.bucket.iter().map(|_| "s3".to_owned()));
+        labels.push(self.hash().to_owned());
         labels
+    }
+
+    /// How all stores but `other` hash. A database that is to compute increments has to know the hash.
+    fn hash(&self) -> &'static str {
+        match (self.store, self.executor) {
+            ("postgresql", "native") => "md5",
+            _ => DEFAULT_HASH,
+        }
     }
 
     /// Opens a session with the features of a folder below [`ROOT`], under `METAXY_*` variables.
@@ -82,6 +94,10 @@ impl Fixture {
             }
             _ => format!("root_path = \"{folder}/{name}\", "),
         };
+        let hash = self.hash();
+        // What is not said has to be the default.
+        let chain =
+            if hash == DEFAULT_HASH { String::new() } else { format!("hash_algorithm = \"{hash}\", ") };
         let (main, other) = (place("main"), place("other"));
         let (branch, prod, archive, strict) =
             (place("branch"), place("prod"), place("archive"), place("strict"));
@@ -89,12 +105,12 @@ impl Fixture {
             r#"
             project = "slt"
             store = "main"
-            stores.main = {{ type = "{store}", config = {{ {main}hash_algorithm = "xxhash32" }} }}
+            stores.main = {{ type = "{store}", config = {{ {main}hash_algorithm = "{hash}" }} }}
             stores.other = {{ type = "{store}", config = {{ {other}hash_algorithm = "md5" }} }}
-            stores.branch = {{ type = "{store}", config = {{ {branch}fallback_stores = ["prod"] }} }}
-            stores.prod = {{ type = "{store}", config = {{ {prod}fallback_stores = ["archive"] }} }}
-            stores.archive = {{ type = "{store}", config = {{ {archive}hash_algorithm = "xxhash32" }} }}
-            stores.strict = {{ type = "{store}", config = {{ {strict}fallback_stores = ["prod", "archive"] }} }}
+            stores.branch = {{ type = "{store}", config = {{ {branch}{chain}fallback_stores = ["prod"] }} }}
+            stores.prod = {{ type = "{store}", config = {{ {prod}{chain}fallback_stores = ["archive"] }} }}
+            stores.archive = {{ type = "{store}", config = {{ {archive}hash_algorithm = "{hash}" }} }}
+            stores.strict = {{ type = "{store}", config = {{ {strict}{chain}fallback_stores = ["prod", "archive"] }} }}
             ext.datafusion.stores.strict.fallback = "forbid"
             ext.datafusion.engine = "{executor}"
             ext.datafusion.features = ["{ROOT}/{features}/*.toml"]
