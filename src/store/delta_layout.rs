@@ -26,20 +26,23 @@ pub(super) fn layout(schema: &Schema, id_columns: &[String]) -> WriterProperties
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-        .set_max_row_group_row_count(Some(GROUP_ROWS));
-    for path in hashes(schema) {
-        properties = properties
-            .set_column_statistics_enabled(path.clone(), EnabledStatistics::Chunk)
-            .set_column_dictionary_enabled(path, false);
+        .set_max_row_group_row_count(Some(GROUP_ROWS))
+        .set_statistics_enabled(EnabledStatistics::Chunk);
+    // Pages are looked for by ids. Whoever looks has to read what is said of the pages of all columns.
+    for id in id_columns {
+        let id = ColumnPath::new(vec![id.clone()]);
+        properties = properties.set_column_statistics_enabled(id, EnabledStatistics::Page);
     }
-    // Of ids that are there once, a dictionary has all.
-    if let [id] = id_columns {
-        properties = properties.set_column_dictionary_enabled(ColumnPath::from(id.as_str()), false);
+    // No value of these is there twice, as a rule.
+    let single =
+        id_columns.iter().filter(|_| id_columns.len() == 1).map(|id| ColumnPath::new(vec![id.clone()]));
+    for path in hashes(schema).into_iter().chain(single) {
+        properties = properties.set_column_dictionary_enabled(path, false);
     }
     properties.build()
 }
 
-/// The columns of hashes: the least and the greatest of a page say nothing of it.
+/// The columns of hashes.
 fn hashes(schema: &Schema) -> Vec<ColumnPath> {
     let mut paths = Vec::new();
     for field in schema.fields() {

@@ -23,6 +23,8 @@ type Output = DBOutput<DefaultColumnType>;
 /// - `REOPEN [folder] [VARIABLE=value …]` goes on in a new session over the same stores, which forgets what was in
 ///   memory; the features are those in the folder, `features` if none is named;
 /// - `SCANS query` shows what the query's plan reads, one row per scan.
+///
+/// `store_hash(…)` stands for `metaxy_hash` with the settings of the default store, which differ between trials.
 pub struct Database {
     fixture: Arc<Fixture>,
     session: MetaxySession,
@@ -53,6 +55,7 @@ impl AsyncDB for Database {
     type ColumnType = DefaultColumnType;
 
     async fn run(&mut self, sql: &str) -> Result<Output> {
+        let sql = &sql.replace("store_hash(", &format!("metaxy_hash('{}', 8, ", self.fixture.hash()));
         if let Some(words) = sql.strip_prefix("REOPEN") {
             let env: Environment = words.split_whitespace().filter_map(|word| word.split_once('=')).collect();
             let features = words.split_whitespace().find(|word| !word.contains('=')).unwrap_or("features");

@@ -57,7 +57,7 @@ impl Fixture {
     }
 
     /// How all stores but `other` hash. A database that is to compute increments has to know the hash.
-    fn hash(&self) -> &'static str {
+    pub fn hash(&self) -> &'static str {
         match (self.store, self.executor) {
             ("postgresql", "native") => "md5",
             _ => DEFAULT_HASH,
