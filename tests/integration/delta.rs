@@ -219,7 +219,11 @@ fn properties_are_recorded_once() {
         let recorded = &one(&log[0], "metaData")["configuration"];
         assert_eq!(
             *recorded,
-            json!({"metaxy.hash_algorithm": "sha256", "metaxy.hash_truncation_length": "12"})
+            json!({
+                "metaxy.hash_algorithm": "sha256",
+                "metaxy.hash_truncation_length": "12",
+                "delta.checkpointInterval": "10",
+            })
         );
         assert!(actions(&log[1], "metaData").is_empty());
         assert_eq!(one(&log[2], "metaData")["configuration"], *recorded);

@@ -214,7 +214,7 @@ fn system_tables_have_no_hash_settings() {
         for table in ["feature_versions", "events"] {
             let log = log(&project.table(&format!("metaxy-system/{table}")));
             let [created] = actions(&log[0], "metaData")[..] else { panic!("{log:?}") };
-            assert_eq!(created["configuration"], json!({}), "{table}");
+            assert_eq!(created["configuration"], json!({"delta.checkpointInterval": "10"}), "{table}");
             let [protocol] = actions(&log[0], "protocol")[..] else { panic!("{log:?}") };
             assert_eq!(
                 (&protocol["minReaderVersion"], &protocol["minWriterVersion"]),
