@@ -324,21 +324,21 @@ mod tests {
         Arc::new(values.into_iter().collect::<Int64Array>())
     }
 
-    fn wanted(keys: ArrayRef) -> Wanted {
-        Wanted::of("id", &keys).unwrap()
+    fn wanted(keys: &ArrayRef) -> Wanted {
+        Wanted::of("id", keys).unwrap()
     }
 
     #[test]
     fn pages_with_a_wanted_value_are_read() {
         let ids = file(numbers((0..20).map(|n| Some(n * 10))), EnabledStatistics::Page);
-        assert_eq!(rows(&ids, &wanted(numbers([Some(30), Some(110)]))), Some(vec![2, 3, 10, 11]));
+        assert_eq!(rows(&ids, &wanted(&numbers([Some(30), Some(110)]))), Some(vec![2, 3, 10, 11]));
         // Between the values of a page, and between two pages.
-        assert_eq!(rows(&ids, &wanted(numbers([Some(25), Some(15), Some(1_000)]))), Some(vec![2, 3]));
-        assert_eq!(rows(&ids, &wanted(numbers([Some(15), Some(-1)]))), Some(vec![]));
-        assert_eq!(rows(&ids, &wanted(numbers((0..20).map(|n| Some(n * 10))))), None);
+        assert_eq!(rows(&ids, &wanted(&numbers([Some(25), Some(15), Some(1_000)]))), Some(vec![2, 3]));
+        assert_eq!(rows(&ids, &wanted(&numbers([Some(15), Some(-1)]))), Some(vec![]));
+        assert_eq!(rows(&ids, &wanted(&numbers((0..20).map(|n| Some(n * 10))))), None);
         let small: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 3, 4]));
         assert_eq!(
-            rows(&file(small, EnabledStatistics::Page), &wanted(numbers([Some(4)]))),
+            rows(&file(small, EnabledStatistics::Page), &wanted(&numbers([Some(4)]))),
             Some(vec![2, 3])
         );
     }
@@ -346,16 +346,16 @@ mod tests {
     #[test]
     fn a_wanted_null_is_looked_for() {
         let ids = || file(numbers([Some(1), Some(2), Some(3), None, None, None]), EnabledStatistics::Page);
-        assert_eq!(rows(&ids(), &wanted(numbers([Some(1), None]))), None);
-        assert_eq!(rows(&ids(), &wanted(numbers([None]))), Some(vec![2, 3, 4, 5]));
-        assert_eq!(rows(&ids(), &wanted(numbers([Some(3)]))), Some(vec![2, 3]));
+        assert_eq!(rows(&ids(), &wanted(&numbers([Some(1), None]))), None);
+        assert_eq!(rows(&ids(), &wanted(&numbers([None]))), Some(vec![2, 3, 4, 5]));
+        assert_eq!(rows(&ids(), &wanted(&numbers([Some(3)]))), Some(vec![2, 3]));
     }
 
     #[test]
     fn texts_are_compared_by_what_is_kept_of_them() {
         let texts = ["sample-1", "sample-2", "sample-3", "sample-4", "übung", "日本"];
         let ids = || file(Arc::new(StringArray::from(texts.to_vec())), EnabledStatistics::Page);
-        let keys = |keys: &[&str]| wanted(Arc::new(StringViewArray::from(keys.to_vec())));
+        let keys = |keys: &[&str]| wanted(&(Arc::new(StringViewArray::from(keys.to_vec())) as ArrayRef));
         // The first four characters are the same.
         assert_eq!(rows(&ids(), &keys(&["sample-3"])), Some(vec![0, 1, 2, 3]));
         assert_eq!(rows(&ids(), &keys(&["日本"])), Some(vec![4, 5]));
@@ -365,12 +365,12 @@ mod tests {
     #[test]
     fn without_statistics_everything_is_read() {
         let ids = numbers((0..20).map(Some));
-        assert_eq!(rows(&file(Arc::clone(&ids), EnabledStatistics::None), &wanted(numbers([Some(3)]))), None);
-        assert_eq!(rows(&file(ids, EnabledStatistics::Chunk), &wanted(numbers([Some(3)]))), None);
+        assert_eq!(rows(&file(Arc::clone(&ids), EnabledStatistics::None), &wanted(&numbers([Some(3)]))), None);
+        assert_eq!(rows(&file(ids, EnabledStatistics::Chunk), &wanted(&numbers([Some(3)]))), None);
         // A column of another kind, or of another name.
         let texts: ArrayRef = Arc::new(StringArray::from(vec!["1", "2", "3", "4"]));
         let texts = file(texts, EnabledStatistics::Page);
-        assert_eq!(rows(&texts, &wanted(numbers([Some(3)]))), None);
+        assert_eq!(rows(&texts, &wanted(&numbers([Some(3)]))), None);
         assert!(Wanted::of("other", &numbers([Some(3)])).unwrap().pages_of(&texts).is_none());
         let truths: ArrayRef = Arc::new(datafusion::arrow::array::BooleanArray::from(vec![true]));
         assert!(Wanted::of("id", &truths).is_none());
@@ -378,7 +378,7 @@ mod tests {
 
     #[test]
     fn values_that_are_found_elsewhere_are_left_out() {
-        let mut wanted = wanted(numbers([Some(3), None, Some(1), Some(2)]));
+        let mut wanted = wanted(&numbers([Some(3), None, Some(1), Some(2)]));
         wanted.leave_out(&numbers([Some(2), Some(9)]));
         assert!(matches!(&wanted.values, Values::Numbers(left) if left == &[1, 3]) && wanted.null);
         wanted.leave_out(&numbers([None, Some(1), Some(3)]));

@@ -54,6 +54,7 @@ impl Provider {
     }
 
     /// The feature of this crate that it needs.
+    #[cfg(not(all(feature = "s3", feature = "azure", feature = "gcs")))]
     fn feature(self) -> &'static str {
         match self {
             Self::S3 => "s3",
