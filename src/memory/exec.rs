@@ -31,6 +31,9 @@ use super::plan::Plan;
 use super::resolve::resolve;
 use crate::update::Description;
 
+/// Of so few samples, what orphaned ones show is read when it is known that there are any.
+const FEW: usize = 4096;
+
 /// What runs instead when the inputs do not fit into memory.
 #[derive(Clone)]
 pub(crate) struct Streaming {
@@ -165,9 +168,10 @@ async fn run(
             let chosen = Chosen { keys: Some(keys.columns().to_vec()), orphans };
             run_once(Arc::clone(plan), of_keys(chosen).await?, Arc::clone(&context)).await
         };
-        // Hardly ever is there one, and the columns that it shows lie in many places.
-        let mut answer = read(!plan.shows_stored).await?;
-        if plan.shows_stored && answer.0.has_orphans() {
+        // Of few samples hardly ever is one an orphan, and what it shows lies in many places; to read twice costs little.
+        let all = !plan.shows_stored || keys.num_rows() > FEW;
+        let mut answer = read(all).await?;
+        if !all && answer.0.has_orphans() {
             drop(answer);
             answer = read(true).await?;
         }
@@ -189,10 +193,22 @@ async fn run(
     if first.0.rows() == 0 {
         return nothing(plan, first.0.collected(), &context);
     }
-    let chosen = Chosen { keys: keys.map(|keys| keys.columns().to_vec()), orphans: first.0.has_orphans() };
+    let keys = keys.map(|keys| keys.columns().to_vec());
+    let orphans = first.0.has_orphans();
     // Its memory is needed now.
     drop(first);
-    run_once(plan, inputs(chosen).await?, context).await
+    let shows = plan.shows_stored;
+    let read = async |orphans| {
+        let chosen = Chosen { keys: keys.clone(), orphans };
+        run_once(Arc::clone(&plan), inputs(chosen).await?, Arc::clone(&context)).await
+    };
+    let answer = read(orphans || !shows).await?;
+    // Somebody may have deleted a row between the two steps.
+    if orphans || !shows || !answer.0.has_orphans() {
+        return Ok(answer);
+    }
+    drop(answer);
+    read(true).await
 }
 
 /// An answer without rows.

@@ -25,8 +25,6 @@ use datafusion::logical_expr::Expr;
 use datafusion::parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use datafusion::parquet::file::page_index::column_index::ColumnIndexMetaData;
-use datafusion::physical_expr::utils::{conjunction, split_conjunction};
-use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 use object_store::ObjectMeta;
@@ -36,7 +34,7 @@ use url::Url;
 use super::delta_groups::FOOTER_GUESS;
 use super::delta_paths::url_of_file;
 use super::newest::Newest;
-use crate::operators::{AMONG, few_keys};
+use crate::operators::few_keys;
 
 /// Files whose indexes are read at the same time.
 const AT_ONCE: usize = 16;
@@ -237,35 +235,21 @@ pub(super) async fn only_pages_of(
         };
         let mut files = config.file_groups.iter().flat_map(|group| group.iter());
         let is_whole = |file: &PartitionedFile| matches!(found.get(&file.object_meta.location), Some(None));
-        let source = if files.any(is_whole) { source.clone() } else { for_few_rows(source) };
+        // The rows of a page come together: to look at each condition by itself would be to unpack the page once more.
+        let by_row = files.any(is_whole) && source.table_parquet_options().global.pushdown_filters;
+        let source = source.clone().with_pushdown_filters(by_row);
         let groups = config.file_groups.iter().map(|group| group.iter().filter_map(chosen).collect());
-        let groups: Vec<FileGroup> = groups.collect();
+        let mut groups: Vec<FileGroup> = groups.collect();
+        // Pieces of files would be put into empty ones, before those that they come after.
+        groups.retain(|group: &FileGroup| !group.is_empty());
+        if groups.is_empty() {
+            groups.push(FileGroup::default());
+        }
         let config = FileScanConfigBuilder::from(config.clone());
         let config = config.with_file_groups(groups).with_source(Arc::new(source)).build();
         Ok(Transformed::yes(DataSourceExec::from_data_source(config) as _))
     });
     Ok(changed?.data)
-}
-
-/// The source where nearly all rows that are looked at have wanted values or lie beside such a row.
-fn for_few_rows(source: &ParquetSource) -> ParquetSource {
-    // What a condition has read would be kept in whole batches, each of which has rows of many pages.
-    let mut options = source.table_parquet_options().clone();
-    options.global.max_predicate_cache_size = Some(0);
-    let source = source.clone().with_table_parquet_options(options);
-    let Some(conditions) = source.filter() else { return source };
-    // Each condition would read its column once more. Whoever asks for rows looks at all of them himself.
-    let mut among =
-        split_conjunction(&conditions).into_iter().filter(|condition| is_among(condition)).peekable();
-    if among.peek().is_none() {
-        return source;
-    }
-    source.with_predicate(conjunction(among.cloned()))
-}
-
-/// Whether a condition is that a value is one of the wanted.
-fn is_among(condition: &Arc<dyn PhysicalExpr>) -> bool {
-    condition.downcast_ref::<ScalarFunctionExpr>().is_some_and(|function| function.name() == AMONG)
 }
 
 /// The scan of Parquet files whose rows are not counted while they are read.
@@ -365,7 +349,10 @@ mod tests {
     #[test]
     fn without_statistics_everything_is_read() {
         let ids = numbers((0..20).map(Some));
-        assert_eq!(rows(&file(Arc::clone(&ids), EnabledStatistics::None), &wanted(&numbers([Some(3)]))), None);
+        assert_eq!(
+            rows(&file(Arc::clone(&ids), EnabledStatistics::None), &wanted(&numbers([Some(3)]))),
+            None
+        );
         assert_eq!(rows(&file(ids, EnabledStatistics::Chunk), &wanted(&numbers([Some(3)]))), None);
         // A column of another kind, or of another name.
         let texts: ArrayRef = Arc::new(StringArray::from(vec!["1", "2", "3", "4"]));

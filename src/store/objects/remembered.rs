@@ -38,6 +38,9 @@ pub(super) struct Remembering {
     known: Arc<Mutex<Known>>,
 }
 
+/// The size and the tag of an object.
+type Listed = (u64, Option<String>);
+
 /// What is known of objects that are written once.
 #[derive(Debug, Default)]
 struct Known {
@@ -58,7 +61,8 @@ impl Known {
         if !is_written_once(&meta.location) {
             return;
         }
-        let is_same = |object: &Object| object.size == meta.size && object.e_tag == meta.e_tag;
+        let is_same =
+            |object: &Object| object.size == meta.size && object.e_tag == meta.e_tag && meta.e_tag.is_some();
         if self.objects.get(&meta.location).is_some_and(is_same) {
             return;
         }
@@ -70,7 +74,13 @@ impl Known {
         self.objects.insert(meta.location.clone(), object);
     }
 
-    fn read(&mut self, location: &Path, meta: &ObjectMeta, bytes: &Bytes) {
+    /// What was read while `before` was what listings had said: if they say something else by now, it was another object.
+    /// Without a tag nobody can tell.
+    fn read(&mut self, before: Option<&Listed>, meta: &ObjectMeta, bytes: &Bytes) {
+        let location = &meta.location;
+        if meta.e_tag.is_none() || self.said_of(location).as_ref() != before {
+            return;
+        }
         let size = bytes.len() as u64;
         self.forget(location);
         if self.bytes + size > MOST || self.objects.len() >= MOST_OBJECTS {
@@ -79,6 +89,11 @@ impl Known {
         self.bytes += size;
         let read = Some((meta.clone(), bytes.clone()));
         self.objects.insert(location.clone(), Object { size, e_tag: meta.e_tag.clone(), read });
+    }
+
+    /// What listings have said of an object.
+    fn said_of(&self, location: &Path) -> Option<Listed> {
+        self.objects.get(location).map(|object| (object.size, object.e_tag.clone()))
     }
 
     fn forget(&mut self, location: &Path) {
@@ -115,11 +130,16 @@ impl Remembering {
         }
         let mut tries = 0;
         loop {
-            let listed = match self.known().objects.get(location) {
-                Some(Object { read: Some(read), .. }) if !now => return Ok(Some(read.clone())),
-                Some(object) => Some(object.size),
-                None => None,
+            let before = {
+                let known = self.known();
+                if let Some(Object { read: Some(read), .. }) = known.objects.get(location)
+                    && !now
+                {
+                    return Ok(Some(read.clone()));
+                }
+                known.said_of(location)
             };
+            let listed = before.as_ref().map(|(size, _)| *size);
             if listed.is_some_and(|size| size > LARGEST) {
                 return Ok(None);
             }
@@ -134,7 +154,7 @@ impl Remembering {
             // Nothing of a log is empty.
             let expected = listed.filter(|_| !now).unwrap_or(size);
             if size > 0 && size == expected {
-                self.known().read(location, &meta, &bytes);
+                self.known().read(before.as_ref(), &meta, &bytes);
                 return Ok(Some((meta, bytes)));
             }
             if tries == TRIES {
@@ -344,6 +364,33 @@ mod tests {
     }
 
     #[test]
+    fn what_was_under_way_when_a_table_was_made_anew_is_not_kept() {
+        let mut known = Known::default();
+        let meta = |size: u64, e_tag: Option<&str>| ObjectMeta {
+            location: commit(3),
+            last_modified: chrono::Utc::now(),
+            size,
+            e_tag: e_tag.map(str::to_owned),
+            version: None,
+        };
+        let is_kept =
+            |known: &Known| known.objects.get(&commit(3)).is_some_and(|object| object.read.is_some());
+        known.listed(&meta(5, Some("a")));
+        let before = known.said_of(&commit(3));
+        known.listed(&meta(5, Some("b")));
+        known.read(before.as_ref(), &meta(5, Some("a")), &Bytes::from_static(b"first"));
+        assert!(!is_kept(&known));
+        let before = known.said_of(&commit(3));
+        known.read(before.as_ref(), &meta(5, None), &Bytes::from_static(b"other"));
+        assert!(!is_kept(&known));
+        known.read(before.as_ref(), &meta(5, Some("b")), &Bytes::from_static(b"other"));
+        assert!(is_kept(&known));
+        // A listing without tags can't say that it is still the same.
+        known.listed(&meta(5, None));
+        assert!(!is_kept(&known));
+    }
+
+    #[test]
     fn what_is_kept_has_an_end() {
         let mut known = Known::default();
         let bytes = Bytes::from(vec![0; 4 * 1024 * 1024]);
@@ -351,13 +398,13 @@ mod tests {
             let location = commit(version);
             let size = bytes.len() as u64;
             let meta = ObjectMeta {
-                location: location.clone(),
+                location,
                 last_modified: chrono::Utc::now(),
                 size,
-                e_tag: None,
+                e_tag: Some(version.to_string()),
                 version: None,
             };
-            known.read(&location, &meta, &bytes);
+            known.read(None, &meta, &bytes);
             assert!(known.bytes <= MOST && known.bytes == known.objects.len() as u64 * size);
         }
     }
