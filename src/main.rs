@@ -12,8 +12,11 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Plans are walked recursively, and a deep one needs more than a thread's usual 2 MiB.
-const STACK_BYTES: usize = 16 << 20;
+/// Expressions and plans are walked recursively, and of a condition with thousands of terms each is a step. Of a stack that
+/// isn't used, nothing is in memory.
+const PLANNING_STACK: usize = 256 << 20;
+/// The same for the threads that carry plans out, of which there may be many.
+const WORKER_STACK: usize = 64 << 20;
 
 /// How long work that was given up may take to stop before the process ends anyway.
 const GRACE: Duration = Duration::from_secs(1);
@@ -24,7 +27,8 @@ fn main() -> ExitCode {
         env_logger::init();
     }
     // The main thread's stack is the system's choice, so nothing runs on it.
-    let thread = std::thread::Builder::new().name("metaxy-cli".to_owned()).stack_size(STACK_BYTES).spawn(run);
+    let thread =
+        std::thread::Builder::new().name("metaxy-cli".to_owned()).stack_size(PLANNING_STACK).spawn(run);
     match thread.map(std::thread::JoinHandle::join) {
         Ok(Ok(Ok(code))) => code,
         Ok(Ok(Err(error))) | Err(error) => {
@@ -39,7 +43,7 @@ fn main() -> ExitCode {
 
 fn run() -> std::io::Result<ExitCode> {
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()?;
+        tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(WORKER_STACK).build()?;
     let code = runtime.block_on(cli::run(std::env::args_os()));
     runtime.shutdown_timeout(GRACE);
     Ok(code)
