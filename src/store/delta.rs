@@ -305,10 +305,12 @@ impl TableProvider for DeltaRows {
         let scan = match wanted_by(&filters) {
             Some(wanted) if !now.has_other_names()? => {
                 let newest = match &self.latest {
-                    Some(latest) if latest.id == wanted.column => now.newest(latest, state).await?,
-                    _ => None,
+                    Some(latest) if latest.id == wanted.column => {
+                        now.newest(latest, &mut wanted.clone(), &filters, state).await?
+                    }
+                    _ => Vec::new(),
                 };
-                only_pages_of(scan, wanted, newest, now.table.table_url(), state).await?
+                only_pages_of(scan, wanted, &newest, now.table.table_url(), state).await?
             }
             _ => scan,
         };

@@ -4,7 +4,7 @@
 //! has no range that would leave anything out, so its pages are looked up here, and the scan is told which rows to read.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
@@ -42,14 +42,14 @@ const AT_ONCE: usize = 16;
 const ROWS_OF_A_KEY: usize = 8;
 
 /// Wanted values of a column, in their order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub(super) column: String,
     values: Values,
     null: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Values {
     Numbers(Vec<i64>),
     Texts(Vec<Vec<u8>>),
@@ -82,7 +82,7 @@ impl Wanted {
     }
 
     /// Asks no more for these values.
-    fn leave_out(&mut self, values: &ArrayRef) {
+    pub(super) fn leave_out(&mut self, values: &ArrayRef) {
         let Some(others) = Self::of(&self.column, values) else { return };
         match (&mut self.values, others.values) {
             (Values::Numbers(own), Values::Numbers(others)) => {
@@ -96,11 +96,11 @@ impl Wanted {
         self.null &= !others.null;
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         !self.null && self.len() == 0
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match &self.values {
             Values::Numbers(numbers) => numbers.len(),
             Values::Texts(texts) => texts.len(),
@@ -175,39 +175,44 @@ pub(super) fn wanted_by(conditions: &[Expr]) -> Option<Wanted> {
     conditions.iter().filter_map(few_keys).find_map(|(column, keys)| Wanted::of(column, keys))
 }
 
-/// The scan of a table without pages that have none of the wanted values; those that the newest files have are wanted of
-/// them alone.
+/// The scan of a table without pages that have none of the wanted values; those that newer files have are wanted of them
+/// alone.
 ///
 /// What can't be looked up is read: a file that is broken is for the scan to tell.
 pub(super) async fn only_pages_of(
     scan: Arc<dyn ExecutionPlan>,
-    mut wanted: Wanted,
-    newest: Option<Newest>,
+    wanted: Wanted,
+    newest: &[Newest],
     table: &Url,
     state: &dyn Session,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let mut read = HashSet::new();
-    if let Some(newest) = newest {
-        wanted.leave_out(&newest.ids);
+    // What is wanted of the files of each generation, and last of all others.
+    let mut wanted = vec![wanted];
+    let mut places = HashMap::new();
+    for (generation, newest) in newest.iter().enumerate() {
         for path in &newest.files {
             let url = url_of_file(table, path);
             let Ok(path) = Path::from_url_path(url.path()) else { return Ok(scan) };
-            read.insert(path);
+            places.insert(path, generation);
         }
+        let mut left = wanted[generation].clone();
+        left.leave_out(&newest.ids);
+        wanted.push(left);
     }
+    let wanted_of = |file: &ObjectMeta| &wanted[places.get(&file.location).copied().unwrap_or(newest.len())];
     let mut files = Vec::new();
     scan.apply(|node| {
         if let Some((config, _)) = plain_scan(node) {
-            let others = config.file_groups.iter().flat_map(|group| group.iter());
-            let others = others.filter(|file| !read.contains(&file.object_meta.location));
-            let large = others.filter(|file| wanted.are_few_of(file));
+            let all = config.file_groups.iter().flat_map(|group| group.iter());
+            let large = all.filter(|file| wanted_of(&file.object_meta).are_few_of(file));
             files.extend(large.map(|file| (config.object_store_url.clone(), file.object_meta.clone())));
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
     let runtime = state.runtime_env();
-    let (runtime, wanted) = (runtime.as_ref(), &wanted);
+    let (runtime, wanted_of) = (runtime.as_ref(), &wanted_of);
     let pages = |url: ObjectStoreUrl, file: ObjectMeta| async move {
+        let wanted = wanted_of(&file);
         if wanted.is_empty() {
             return Some(Pages::None);
         }
