@@ -117,7 +117,9 @@ impl Store {
             StoreKind::Parquet => Arc::new(ParquetStore::try_new(config)?),
             StoreKind::Memory => Arc::new(MemoryStore::new()),
             #[cfg(feature = "postgres")]
-            StoreKind::Postgres => Arc::new(super::PostgresStore::try_new(config)?),
+            StoreKind::Postgres => {
+                Arc::new(super::PostgresStore::try_new(config)?.with_warnings(warnings.clone()))
+            }
             #[cfg(not(feature = "postgres"))]
             StoreKind::Postgres => {
                 return Err(MetaxyError::Store {

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[cfg(feature = "azure")]
+mod azure;
 mod buffered;
 mod cancel;
 mod cli;
@@ -21,6 +23,8 @@ mod cli_python;
 mod cli_several;
 mod cli_shell;
 mod cli_status;
+#[cfg(any(feature = "azure", feature = "gcs"))]
+mod clouds;
 mod concurrency;
 mod conformance;
 mod copy_memory;
@@ -35,6 +39,8 @@ mod embed;
 mod exactly_once;
 mod external;
 mod fallback;
+#[cfg(feature = "gcs")]
+mod gcs;
 mod memory_limit;
 mod own_store;
 mod parquet;
@@ -52,6 +58,8 @@ mod postgres_faults;
 mod postgres_killed;
 #[cfg(feature = "postgres")]
 mod postgres_push;
+#[cfg(feature = "postgres")]
+mod postgres_restarted;
 #[cfg(feature = "postgres")]
 mod postgres_same;
 #[cfg(feature = "postgres")]

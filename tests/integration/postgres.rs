@@ -116,6 +116,34 @@ fn without_leave_to_create_tables_the_error_has_the_statements() {
 
 #[test]
 #[ignore = "needs METAXY_TEST_POSTGRES: .ci/run sets it"]
+fn a_schema_that_is_not_there_is_a_warning_unless_it_would_be_created() {
+    run(async {
+        let project = Project::of_kind("postgresql", FEATURES, "", "");
+        let session = project.session().await;
+        session.take_warnings();
+        let message = error(&session, "SELECT video_id FROM video__raw").await;
+        assert!(message.contains("nothing has been written to it yet"), "{message}");
+        let warnings = session.take_warnings().join("\n");
+        let reason = format!(
+            "there is no schema {:?}, so nothing is read; check the store's `schema`",
+            project.schema()
+        );
+        assert!(warnings.contains("store dev") && warnings.contains(&reason), "{warnings}");
+        beside(&project, &format!("CREATE SCHEMA {:?}", project.schema())).await;
+        let message = error(&session, "SELECT video_id FROM video__raw").await;
+        assert!(message.contains("nothing has been written to it yet"), "{message}");
+        assert_eq!(session.take_warnings(), [""; 0]);
+        let project = Project::postgres(FEATURES);
+        let session = project.session().await;
+        session.take_warnings();
+        let message = error(&session, "SELECT video_id FROM video__raw").await;
+        assert!(message.contains("nothing has been written to it yet"), "{message}");
+        assert_eq!(session.take_warnings(), [""; 0]);
+    });
+}
+
+#[test]
+#[ignore = "needs METAXY_TEST_POSTGRES: .ci/run sets it"]
 fn values_of_all_types_come_back_as_they_were() {
     run(async {
         let project = Project::postgres(FEATURES);

@@ -14,8 +14,8 @@ use crate::support::{Project, error, one_line, postgres, query, run};
 const SECRET: &str = "hunter2";
 
 /// A project whose store is at this URL.
-pub fn at(url: &str) -> Project {
-    let project = Project::postgres(FEATURES);
+pub fn at(features: &str, url: &str) -> Project {
+    let project = Project::postgres(features);
     let file = project.path().join("metaxy.toml");
     let text =
         std::fs::read_to_string(&file).unwrap().replace(&format!("{:?}", postgres()), &format!("{url:?}"));
@@ -45,7 +45,7 @@ fn a_server_that_refuses_is_named_without_the_password() {
             (url("metaxy", None).replace("/metaxy?", "/nowhere?"), "database \"nowhere\" does not exist"),
         ];
         for (url, reason) in cases {
-            let project = at(&url);
+            let project = at(FEATURES, &url);
             let message = match project.try_session().await {
                 Ok(session) => error(&session, "SELECT * FROM video__raw").await,
                 Err(error) => one_line(&error),
@@ -64,7 +64,7 @@ fn a_connection_that_is_lost_is_an_error_and_the_next_query_has_a_new_one() {
     run(async {
         // Connections of other tests stay.
         let name = format!("lost-{}", std::process::id());
-        let project = at(&format!("{}?application_name={name}", postgres()));
+        let project = at(FEATURES, &format!("{}?application_name={name}", postgres()));
         let session = project.session().await;
         query(
             &session,

@@ -80,7 +80,8 @@ fn writers_agree_under_any_default_of_isolation() {
     run(async {
         for level in ["repeatable read", "serializable"] {
             let level = level.replace(' ', "%5C%20");
-            let project = at(&format!("{}?options=-c%20default_transaction_isolation%3D{level}", postgres()));
+            let project =
+                at(FEATURES, &format!("{}?options=-c%20default_transaction_isolation%3D{level}", postgres()));
             // The first writes, which create the table and its columns, and others after them.
             let results = all_at_once(&project, |i| (0..3).map(|round| insert(i, round)).collect()).await;
             assert_eq!(results.iter().filter(|result| result.is_ok()).count(), WRITERS, "{results:?}");
@@ -101,7 +102,7 @@ fn writers_agree_under_any_default_of_isolation() {
 fn a_delete_leaves_a_row_alone_that_came_while_it_waited() {
     run(async {
         let level = "default_transaction_isolation%3Drepeatable%5C%20read";
-        let project = at(&format!("{}?options=-c%20{level}", postgres()));
+        let project = at(FEATURES, &format!("{}?options=-c%20{level}", postgres()));
         query(&project.session().await, &twenty(1)).await;
         let newer = "CREATE TEMPORARY TABLE newer AS SELECT * FROM $T WHERE video_id = 'v12'; \
                      UPDATE newer SET size = 2, metaxy_updated_at = now(); INSERT INTO $T SELECT * FROM newer";

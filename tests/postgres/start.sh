@@ -4,9 +4,10 @@
 #
 #   METAXY_TEST_POSTGRES   use this database as it is, start nothing
 #   METAXY_POSTGRES_PORT   the server's port (default: 54329)
+#   METAXY_POSTGRES_NAME   of the cluster's folder, for a server beside others (default: postgres)
 #   XDG_CACHE_HOME         where caches live (default: ~/.cache)
 #
-# `start.sh stop` stops the server.
+# `start.sh stop` stops the server, `start.sh restart` ends it as a crash does and starts it again, with its data.
 set -eu
 
 if [ -n "${METAXY_TEST_POSTGRES:-}" ]; then
@@ -16,7 +17,8 @@ fi
 
 port="${METAXY_POSTGRES_PORT:-54329}"
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/datafusion-metaxy"
-folder="$cache/postgres"
+name="${METAXY_POSTGRES_NAME:-postgres}"
+folder="$cache/$name"
 
 # Debian keeps the server's programs out of the path.
 find_server() {
@@ -44,7 +46,7 @@ user="$(id -un)"
 as() { "$@"; }
 if [ "$(id -u)" = 0 ]; then
     user=postgres
-    folder="/var/tmp/datafusion-metaxy-postgres"
+    folder="/var/tmp/datafusion-metaxy-$name"
     as() { runuser -u postgres -- "$@"; }
 fi
 
@@ -52,10 +54,14 @@ if [ "${1:-}" = stop ]; then
     as "$bin/pg_ctl" -D "$folder/data" -m fast stop >&2 || true
     exit 0
 fi
+if [ "${1:-}" = restart ]; then
+    (cd "$folder" && as "$bin/pg_ctl" -D "$folder/data" -w -m immediate -l "$folder/log" restart >&2)
+    exit 0
+fi
 
 mkdir -p "$cache"
 if command -v flock >/dev/null 2>&1; then
-    exec 9>"$cache/postgres.lock"
+    exec 9>"$cache/$name.lock"
     flock 9
 fi
 

@@ -31,9 +31,10 @@ use async_trait::async_trait;
 
 pub(crate) use database::Database;
 pub(crate) use relation::Relation;
+use relation::schema_exists;
 pub(crate) use table::PostgresTable;
 
-use super::{Append, Asked, MetadataStore, PushDown, StoredTable, TableSnapshot, TableState};
+use super::{Append, Asked, MetadataStore, PushDown, StoredTable, TableSnapshot, TableState, Warnings};
 use crate::config::StoreConfig;
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
@@ -45,6 +46,7 @@ pub struct PostgresStore {
     database: Arc<Database>,
     table_prefix: String,
     auto_create: bool,
+    warnings: Warnings,
 }
 
 impl PostgresStore {
@@ -57,7 +59,15 @@ impl PostgresStore {
             database: Database::try_new(config)?,
             table_prefix: config.database.table_prefix.clone(),
             auto_create: config.database.auto_create_tables,
+            warnings: Warnings::default(),
         })
+    }
+
+    /// This store with a place for what its user should know, other than the log.
+    #[must_use]
+    pub fn with_warnings(mut self, warnings: Warnings) -> Self {
+        self.warnings = warnings;
+        self
     }
 
     /// How many bytes of rows the database has sent since the store was opened.
@@ -113,6 +123,14 @@ impl MetadataStore for PostgresStore {
         let table = self.table(feature)?;
         let mut lease = self.database.reader().await?;
         let Some(mut relation) = Relation::find(&self.database, &*lease, &table).await? else {
+            // Without leave to create it, whoever names a schema thinks that it is there.
+            if let (Some(schema), false) = (self.database.schema(), self.auto_create)
+                && !schema_exists(&self.database, &*lease, schema).await?
+            {
+                let reason =
+                    format!("there is no schema {schema:?}, so nothing is read; check the store's `schema`");
+                self.warnings.push(self.database.error(reason).to_string());
+            }
             lease.done();
             return Ok(None);
         };

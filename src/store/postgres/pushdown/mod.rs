@@ -5,6 +5,12 @@
 //! joins ([`expected`]), hashes ([`versions`]), the stored side ([`stored`]), and the comparison ([`statement`]).
 //! What has changed since an earlier increment is a statement of the same kind over fewer rows ([`changes`],
 //! [`going_on`]).
+//!
+//! We write the SQL ourselves, without `datafusion-federation`: its unparser works on plans of standard nodes, and an
+//! increment isn't one. Spelled out in such nodes, it reads the parents once for each branch of the answer, becomes a
+//! query for each scan that has our own functions above it, and knows neither members of JSONB nor ordered aggregates with
+//! a collation. From the description of an increment the statement is one, with each table in it once.
+//!
 //! Conditions and expressions are translated where their SQL means exactly what they mean to DataFusion ([`expr`]);
 //! anything else is a reason for not computing in the database, which EXPLAIN shows.
 
