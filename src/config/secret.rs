@@ -71,6 +71,12 @@ pub fn redact(text: &str) -> String {
     };
     // A password may contain a slash that was not escaped, so everything before the last `@` goes.
     match rest.rsplit_once('@') {
+        // That of Azure is a container.
+        Some((container, _))
+            if matches!(scheme, "abfs" | "abfss") && !container.contains([':', '/', '@']) =>
+        {
+            format!("{scheme}://{rest}{query}")
+        }
         Some((_, place)) => format!("{scheme}://{HIDDEN}@{place}{query}"),
         None => format!("{scheme}://{rest}{query}"),
     }
@@ -92,6 +98,10 @@ mod tests {
         assert_eq!(redact("postgres://ada:s3/cr@et@db/x"), "postgres://***@db/x");
         assert_eq!(redact("https://host/a?sig=abc"), "https://host/a?***");
         assert_eq!(redact("s3://bucket/path"), "s3://bucket/path");
+        let container = "abfss://videos@account.dfs.core.windows.net/a";
+        assert_eq!(redact(container), container);
+        assert_eq!(redact("abfss://ada:s3cret@account/a"), "abfss://***@account/a");
+        assert_eq!(redact("abfss://ada@s3cret@account/a"), "abfss://***@account/a");
         assert_eq!(redact("./store"), "./store");
     }
 

@@ -6,6 +6,10 @@ use object_store::ObjectStore;
 use url::Url;
 
 use super::Provider;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
+use super::environment::settings;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
+use super::listings::Checked;
 use super::options::Options;
 
 type Client = Result<Arc<dyn ObjectStore>, String>;
@@ -65,6 +69,15 @@ fn check_address(option: &str, value: Option<String>) -> Result<(), String> {
     }
 }
 
+/// A connection that nobody has allowed.
+#[cfg(any(feature = "s3", feature = "azure"))]
+fn unencrypted(endpoint: &str, allow: &str) -> String {
+    format!(
+        "storage_options or environment: {endpoint} begins with http://; set {allow} to \"true\" to allow a \
+         connection without encryption"
+    )
+}
+
 /// Whether a value can be a part of a server's name, which some are made of.
 #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
 fn check_part(option: &str, value: Option<&str>) -> Result<(), String> {
@@ -88,8 +101,11 @@ mod s3 {
     use super::*;
 
     pub(super) fn connect(url: &Url, options: &Options) -> Client {
-        let mut builder = AmazonS3Builder::from_env().with_url(url.as_str());
-        for (key, value) in options.known::<Key>() {
+        let mut builder =
+            AmazonS3Builder::new().with_url(url.as_str()).with_http_connector(Checked::default());
+        // A token belongs to one key.
+        let given = options.known().collect();
+        for (key, value) in settings("AWS_", given, &[Key::Token], |key, _| *key == Key::AccessKeyId) {
             builder = builder.with_config(key, value);
         }
         let value = |key: Key| builder.get_config_value(&key).filter(|value| !value.is_empty());
@@ -110,11 +126,7 @@ mod s3 {
             && endpoint.starts_with("http://")
             && !allows(ClientConfigKey::AllowHttp)
         {
-            return Err(
-                "storage_options or environment: AWS_ENDPOINT_URL begins with http://; set AWS_ALLOW_HTTP \
-                        to \"true\" to allow a connection without encryption"
-                    .into(),
-            );
+            return Err(unencrypted("AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP"));
         }
         let has_key = value(Key::AccessKeyId).is_some() && value(Key::SecretAccessKey).is_some();
         let others = [
@@ -151,13 +163,35 @@ mod s3 {
 
 #[cfg(feature = "azure")]
 mod azure {
+    use object_store::ClientConfigKey;
     use object_store::azure::{AzureConfigKey as Key, MicrosoftAzureBuilder};
 
+    use super::super::options::is_true;
     use super::*;
 
+    /// What says who one is, each in a way of its own.
+    const WHO: [Key; 7] = [
+        Key::AccessKey,
+        Key::SasKey,
+        Key::Token,
+        Key::ClientSecret,
+        Key::FederatedTokenFile,
+        Key::UseAzureCli,
+        Key::SkipSignature,
+    ];
+
+    fn replaces(key: &Key, value: &str) -> bool {
+        WHO.contains(key) && (!matches!(key, Key::UseAzureCli | Key::SkipSignature) || is_true(value))
+    }
+
     pub(super) fn connect(url: &Url, options: &Options) -> Client {
-        let mut builder = MicrosoftAzureBuilder::from_env().with_url(url.as_str());
-        for (key, value) in options.known::<Key>() {
+        let mut builder =
+            MicrosoftAzureBuilder::new().with_url(url.as_str()).with_http_connector(Checked::default());
+        if let Ok(endpoint) = std::env::var("MSI_ENDPOINT") {
+            builder = builder.with_msi_endpoint(endpoint);
+        }
+        let given = options.known().collect();
+        for (key, value) in settings("AZURE_", given, &WHO, replaces) {
             builder = builder.with_config(key, value);
         }
         for (option, key) in [
@@ -170,6 +204,14 @@ mod azure {
         let account = builder.get_config_value(&Key::AccountName);
         check_part("storage_options or environment: AZURE_STORAGE_ACCOUNT_NAME", account.as_deref())?;
         check_part("the container's name", url.host_str())?;
+        if let Some(endpoint) = builder.get_config_value(&Key::Endpoint) {
+            let allowed = builder.get_config_value(&Key::Client(ClientConfigKey::AllowHttp));
+            if endpoint.starts_with("http://") && !allowed.is_some_and(|value| is_true(&value)) {
+                return Err(unencrypted("AZURE_STORAGE_ENDPOINT", "AZURE_ALLOW_HTTP"));
+            }
+            // Names are put behind it with a slash of their own.
+            builder = builder.with_config(Key::Endpoint, endpoint.trim_end_matches('/'));
+        }
         let built = builder.with_retry(options.retries.clone()).build();
         Ok(Arc::new(built.map_err(|error| refused(Provider::Azure, &error, options))?))
     }
@@ -183,17 +225,49 @@ mod azure {
 mod google {
     use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey as Key};
 
+    use super::super::options::is_true;
     use super::*;
 
+    /// What says who one is, each in a way of its own.
+    const WHO: [Key; 4] =
+        [Key::ServiceAccount, Key::ServiceAccountKey, Key::ApplicationCredentials, Key::SkipSignature];
+
+    fn replaces(key: &Key, value: &str) -> bool {
+        WHO.contains(key) && (*key != Key::SkipSignature || is_true(value))
+    }
+
     pub(super) fn connect(url: &Url, options: &Options) -> Client {
-        let mut builder = GoogleCloudStorageBuilder::from_env().with_url(url.as_str());
-        for (key, value) in options.known::<Key>() {
+        let mut builder =
+            GoogleCloudStorageBuilder::new().with_url(url.as_str()).with_http_connector(Checked::default());
+        let given: Vec<(Key, String)> = options.known().collect();
+        let is_open = !given.iter().any(|(key, value)| replaces(key, value));
+        if let (true, Ok(path)) = (is_open, std::env::var("SERVICE_ACCOUNT")) {
+            builder = builder.with_service_account_path(path);
+        }
+        for (key, value) in settings("GOOGLE_", given, &WHO, replaces) {
             builder = builder.with_config(key, value);
         }
-        check_address("GOOGLE_BASE_URL", builder.get_config_value(&Key::BaseUrl))?;
+        let address = builder.get_config_value(&Key::BaseUrl);
+        check_address("GOOGLE_BASE_URL", address.clone())?;
         check_part("the bucket's name", url.host_str())?;
+        let of_account = address_of_account(&builder);
+        check_address("gcs_base_url", of_account.clone())?;
+        if let Some(address) = address.or(of_account) {
+            // Names are put behind it with a slash of their own.
+            builder = builder.with_config(Key::BaseUrl, address.trim_end_matches('/'));
+        }
         let built = builder.with_retry(options.retries.clone()).build();
         Ok(Arc::new(built.map_err(|error| refused(Provider::Google, &error, options))?))
+    }
+
+    /// The server that a service account names, if it does. What can't be read is for the library to refuse.
+    fn address_of_account(builder: &GoogleCloudStorageBuilder) -> Option<String> {
+        let account = builder.get_config_value(&Key::ServiceAccountKey).or_else(|| {
+            let path = builder.get_config_value(&Key::ServiceAccount)?;
+            std::fs::read_to_string(path).ok()
+        })?;
+        let account: serde_json::Value = serde_json::from_str(&account).ok()?;
+        Some(account.get("gcs_base_url")?.as_str()?.to_owned())
     }
 
     pub(super) fn knows(key: &str) -> bool {

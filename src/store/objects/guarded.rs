@@ -196,8 +196,11 @@ impl ObjectStore for Guarded {
             let guarded = Arc::clone(&guarded);
             async move {
                 let location = location?;
-                guarded.again(|| guarded.inner.delete(&location)).await?;
-                Ok(location)
+                match guarded.again(|| guarded.inner.delete(&location)).await {
+                    // It is what was wanted: the first answer may have been lost. S3 makes no difference.
+                    Ok(()) | Err(Error::NotFound { .. }) => Ok(location),
+                    Err(error) => Err(error),
+                }
             }
         };
         locations.map(delete).buffered(DELETES_AT_ONCE).boxed()
@@ -214,7 +217,12 @@ impl ObjectStore for Guarded {
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         let (prefix, offset) = (prefix.cloned(), offset.clone());
+        let after = offset.clone();
+        // There are servers that don't know where a listing may begin.
+        let is_after = move |meta: &ObjectMeta| futures::future::ready(meta.location > after);
         self.listing(move |store| store.list_with_offset(prefix.as_ref(), &offset))
+            .try_filter(is_after)
+            .boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -5,7 +5,11 @@
 //! log before.
 
 mod connect;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
+mod environment;
 mod guarded;
+#[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
+mod listings;
 mod options;
 mod remembered;
 mod said;

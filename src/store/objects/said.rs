@@ -8,6 +8,8 @@ use crate::error::one_line;
 
 /// Longest piece of a server's answer that a message repeats.
 const LONGEST: usize = 240;
+/// What messages about an answer that should be a listing contain.
+pub(super) const NO_LISTING: &str = "the answer is no listing of objects";
 
 /// A whole message, to be shown without those of the libraries around it.
 #[derive(Debug, Clone)]
@@ -85,7 +87,7 @@ fn explained(place: &Place, error: &object_store::Error, text: &str, code: &str)
     let denied = matches!(
         error,
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
-    );
+    ) || ["status code: 401", "status code: 403"].iter().any(|status| text.contains(status));
     let is_code = |codes: &[&str]| codes.contains(&code);
     if denied
         || is_code(&[
@@ -106,6 +108,9 @@ fn explained(place: &Place, error: &object_store::Error, text: &str, code: &str)
             "there are no credentials, and this machine has none of its own; set {}",
             credentials(place.provider)
         );
+    }
+    if text.contains(NO_LISTING) {
+        return format!("{provider} failed: {answer}; check {}", endpoint(place.provider));
     }
     if is_connection(text) {
         return format!(
@@ -151,7 +156,10 @@ fn answer(error: &object_store::Error, text: &str, code: &str) -> String {
     }
     let innermost = innermost.to_string();
     // The libraries write "Error performing GET URL in 3ms - what happened".
-    let reason = innermost.rsplit_once(" - ").map_or(innermost.as_str(), |(_, reason)| reason);
+    let reason = match innermost.rsplit_once(" - ") {
+        Some((before, reason)) if before.contains("Error performing") => reason,
+        _ => innermost.as_str(),
+    };
     let words = reason.split_whitespace().filter(|word| !word.contains("://"));
     cut(words.collect::<Vec<_>>().join(" ").trim_end_matches([':', ' ']))
 }

@@ -67,6 +67,97 @@ fn requests_that_fail_at_random_change_no_answer() {
     });
 }
 
+const PAIR: &str = r#"
+[[feature]]
+key = "video/raw"
+id_columns = ["video_id"]
+
+[[feature]]
+key = "video/crop"
+id_columns = ["video_id"]
+deps = ["video/raw"]
+"#;
+
+/// Writes of a parent, of its child and of the parent again, and a delete: something new, stale and orphaned.
+fn statements(round: usize) -> [String; 4] {
+    let insert = |ids: std::ops::Range<usize>, version: &str| {
+        format!(
+            "INSERT INTO video__raw SELECT 'v' || value AS video_id, {round} AS note, \
+             named_struct('default', '{version} of round {round}') AS metaxy_provenance_by_field \
+             FROM range({}, {})",
+            ids.start, ids.end
+        )
+    };
+    let first = 100 + 2 * round;
+    [
+        insert(first..first + 6, "first"),
+        "INSERT INTO video__crop SELECT * FROM resolve_update('video/crop') \
+         WHERE metaxy_increment <> 'orphaned' ORDER BY video_id LIMIT 4"
+            .to_owned(),
+        insert(first + 1..first + 3, "second"),
+        format!("DELETE FROM video__raw WHERE video_id = 'v{first}'"),
+    ]
+}
+
+#[test]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
+fn increments_that_get_through_are_right_while_requests_fail() {
+    run(async {
+        for (kind, seed) in KINDS.into_iter().flat_map(|kind| [4, 5].map(|seed| (kind, seed))) {
+            let proxy = Proxy::start(&endpoint()).await;
+            let place = InBucket::new(kind, PAIR);
+            let direct = place.session().await;
+            place.reach(&proxy.endpoint, KEY, SECRET, "timeout = \"1s\", max_retries = \"8\"");
+            let faulty = place.session().await;
+            proxy.fail_at_random(20, seed);
+            let (mut written, mut compared) = (0, BTreeSet::new());
+            for round in 0..4 {
+                for sql in statements(round) {
+                    written += usize::from(try_query(&faulty, &sql).await.is_ok());
+                }
+                for engine in ["native", "memory"] {
+                    let sql = format!("SELECT * FROM resolve_update('video/crop', engine => '{engine}')");
+                    // What came late may come between the two answers.
+                    let before = support::multiset(query(&direct, &sql).await);
+                    let answer = try_query(&faulty, &sql).await;
+                    let after = support::multiset(query(&direct, &sql).await);
+                    let Ok(answer) = answer.map(support::multiset) else { continue };
+                    assert!(answer == before || answer == after, "{kind} {seed}: {answer:#?} {before:#?}");
+                    compared.extend(answer.into_keys());
+                }
+            }
+            assert!(proxy.faults() > 10, "{kind} {seed}: hardly anything failed");
+            assert!(written >= 12, "{kind} {seed}: only {written} writes got through");
+            for class in ["new", "stale", "orphaned"] {
+                assert!(
+                    compared.iter().any(|row| row.contains(class)),
+                    "{kind} {seed}: no {class}: {compared:?}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
+fn a_page_for_people_is_no_empty_bucket() {
+    run(async {
+        for kind in KINDS {
+            let (place, proxy) = behind(kind, "").await;
+            query(&place.session().await, &insert(1, 0)).await;
+            proxy.choose(|_| Some(Fault::Page));
+            let text = match place.project.try_session().await {
+                Ok(session) => support::error(&session, IDS).await,
+                Err(error) => support::one_line(&error),
+            };
+            let reason =
+                "s3://metaxy-test: S3 failed: the answer is no listing of objects: it begins with \"<html>";
+            assert!(text.contains("dev") && text.contains(reason), "{kind}: {text}");
+            assert!(text.contains("check AWS_ENDPOINT_URL"), "{kind}: {text}");
+        }
+    });
+}
+
 #[test]
 #[ignore = "needs METAXY_TEST_S3: .ci/run sets it"]
 fn a_commit_whose_answer_is_lost_happens_once() {

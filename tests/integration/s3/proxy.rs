@@ -24,8 +24,11 @@ pub enum Fault {
     Half,
     /// Nothing comes for longer than a client waits; then the server does what it is told.
     Late,
+    /// It is answered with a page for people, as by the console of a server, and never reaches the server.
+    Page,
 }
 
+/// Those of a server that is in trouble.
 const ALL: [Fault; 7] = [
     Fault::Error,
     Fault::SlowDown,
@@ -138,6 +141,16 @@ async fn serve(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
             return refuse(&mut client, "500 Internal Server Error", "InternalError", is_head).await;
         }
         Some(Fault::SlowDown) => return refuse(&mut client, "503 Slow Down", "SlowDown", is_head).await,
+        Some(Fault::Page) => {
+            let body = "<html><head><title>Console - log in</title></head><body></body></html>";
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            client.write_all(head.as_bytes()).await?;
+            if !is_head {
+                client.write_all(body.as_bytes()).await?;
+            }
+            return client.shutdown().await;
+        }
         Some(Fault::Cut) => return Ok(()),
         Some(Fault::Late) => tokio::time::sleep(Duration::from_secs(3)).await,
         _ => {}
