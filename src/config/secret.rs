@@ -72,14 +72,17 @@ pub fn redact(text: &str) -> String {
     // A password may contain a slash that was not escaped, so everything before the last `@` goes.
     match rest.rsplit_once('@') {
         // That of Azure is a container.
-        Some((container, _))
-            if matches!(scheme, "abfs" | "abfss") && !container.contains([':', '/', '@']) =>
-        {
+        Some((user, _)) if matches!(scheme, "abfs" | "abfss") && is_container(user) => {
             format!("{scheme}://{rest}{query}")
         }
         Some((_, place)) => format!("{scheme}://{HIDDEN}@{place}{query}"),
         None => format!("{scheme}://{rest}{query}"),
     }
+}
+
+/// Whether a text can be the name of a container.
+fn is_container(text: &str) -> bool {
+    text.len() <= 63 && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_$".contains(c))
 }
 
 #[cfg(test)]
@@ -101,7 +104,9 @@ mod tests {
         let container = "abfss://videos@account.dfs.core.windows.net/a";
         assert_eq!(redact(container), container);
         assert_eq!(redact("abfss://ada:s3cret@account/a"), "abfss://***@account/a");
-        assert_eq!(redact("abfss://ada@s3cret@account/a"), "abfss://***@account/a");
+        for secret in ["ada@s3cret", "ada%3As3cret", "ada:s3/cret"] {
+            assert_eq!(redact(&format!("abfss://{secret}@account/a")), "abfss://***@account/a");
+        }
         assert_eq!(redact("./store"), "./store");
     }
 

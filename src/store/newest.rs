@@ -10,14 +10,17 @@ use datafusion::arrow::compute::concat;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result;
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::physical_plan::collect;
 use serde_json::Value;
 
 use super::delta::DeltaRows;
 use super::delta_pages::Wanted;
+use super::kept::filtered;
 use super::proven::is_always;
 use super::times::{earliest, latest};
 use crate::columns::FEATURE_VERSION;
+use crate::operators::few_keys;
 
 /// Rows whose ids are all read, whichever are asked for.
 const ROWS: u64 = 1 << 16;
@@ -126,6 +129,9 @@ impl DeltaRows {
                 Logged::new(file.path().into_owned(), &stats.unwrap_or(Value::Null), &latest.version)
             })
             .collect();
+        let is_of_key =
+            |condition: &&Expr| few_keys(condition).is_some_and(|(column, _)| column == latest.id);
+        let conditions: Vec<Expr> = conditions.iter().filter(is_of_key).cloned().collect();
         let mut found = Vec::new();
         for generation in generations(files).into_iter().take(SEARCHES) {
             let is_small = generation.rows <= ROWS;
@@ -133,7 +139,7 @@ impl DeltaRows {
             if generation.older == 0 || wanted.is_empty() || !is_small && generation.older < generation.rows {
                 break;
             }
-            let conditions = if is_small { &[] } else { conditions };
+            let conditions = if is_small { &[][..] } else { &conditions };
             let ids = self.ids_of(&generation.paths, latest, conditions, state).await?;
             let before = wanted.len();
             wanted.leave_out(&ids);
@@ -146,7 +152,7 @@ impl DeltaRows {
         Ok(found)
     }
 
-    /// The samples in these files that meet the conditions.
+    /// The samples in these files that meet the conditions, which are about the id.
     async fn ids_of(
         &self,
         files: &[String],
@@ -158,6 +164,8 @@ impl DeltaRows {
         let id = schema.index_of(&latest.id)?;
         let rows = self.clone().of_files(files.to_vec());
         let plan = rows.scan(state, Some(&vec![id]), conditions, None).await?;
+        // Of a page that is read for one sample, all of them come.
+        let plan = filtered(plan, conjunction(conditions.to_vec()), state)?;
         let mut ids = vec![new_empty_array(schema.field(id).data_type())];
         for batch in collect(plan, state.task_ctx()).await? {
             ids.push(ArrayRef::clone(batch.column(0)));

@@ -1,5 +1,6 @@
 //! What one process has found out helps the next one, and nobody else can read it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -111,15 +112,16 @@ fn write_numbered(folder: &Path, version: &str, numbers: &str) -> String {
     said(folder, &rows)
 }
 
-/// Makes all pages of a Delta table's files unreadable but the first ones of each column.
-fn damage_all_but_first_pages(table: &Path) {
-    let files = files_below(table).into_iter().filter(|file| file.ends_with(".parquet"));
+/// Makes pages of a Delta table's files unreadable, those that begin at one of these rows of their row group.
+fn damage(table: &Path, files: &BTreeSet<String>, is_bad: impl Fn(i64) -> bool) {
+    let files = files.iter().filter(|file| file.ends_with(".parquet") && !file.contains("_delta_log"));
     for file in files.map(|file| table.join(file)) {
         let mut bytes = fs::read(&file).unwrap();
         let reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Required);
         let metadata = reader.parse_and_finish(&bytes::Bytes::from(bytes.clone())).unwrap();
         let columns = metadata.offset_index().unwrap().iter().flatten();
-        for page in columns.flat_map(|column| column.page_locations()).filter(|page| page.first_row_index > 0)
+        for page in
+            columns.flat_map(|column| column.page_locations()).filter(|page| is_bad(page.first_row_index))
         {
             let start = usize::try_from(page.offset).unwrap();
             bytes[start..start + usize::try_from(page.compressed_page_size).unwrap()].fill(0xff);
@@ -137,7 +139,8 @@ fn pages_without_changed_samples_are_not_read() {
     said(folder, "SELECT * FROM resolve_update('d')");
     write_numbered(folder, "v2", "7, 900, 100");
     for table in ["st/c.delta", "st/d.delta"] {
-        damage_all_but_first_pages(&folder.join(table));
+        let table = folder.join(table);
+        damage(&table, &files_below(&table), |row| row > 0);
     }
     let question = "SELECT metaxy_increment, id, size FROM resolve_update('d')";
     assert_eq!(said(folder, question).matches("stale").count(), 9);
@@ -175,6 +178,54 @@ fn samples_that_lie_far_apart_are_found() {
     classes(&[("new", 3), ("orphaned", 1), ("stale", 4)]);
     said(folder, "INSERT INTO d SELECT * FROM resolve_update('d') WHERE metaxy_increment <> 'orphaned'");
     classes(&[("orphaned", 1)]);
+}
+
+const COMPUTE: &str = "INSERT INTO d SELECT * FROM resolve_update('d') WHERE metaxy_increment <> 'orphaned'";
+
+#[test]
+fn what_was_written_anew_is_not_searched_for_in_older_files() {
+    let folder = project();
+    let folder = folder.path();
+    let tables = ["st/c.delta", "st/d.delta"].map(|table| folder.join(table));
+    // More rows than are read to find out which samples they are of.
+    let write = |version: &str| {
+        write_numbered(folder, version, "1, 70000");
+        said(folder, COMPUTE);
+    };
+    write("v1");
+    write("v2");
+    let older = tables.each_ref().map(|table| files_below(table));
+    write("v3");
+    said(folder, "SELECT * FROM resolve_update('d')");
+    for (table, older) in tables.iter().zip(&older) {
+        damage(table, older, |_| true);
+    }
+    write_numbered(folder, "v4", "7, 60000, 4001");
+    let question = "SELECT metaxy_increment, id, size FROM resolve_update('d')";
+    assert_eq!(said(folder, question).matches("stale").count(), 15);
+    let everything = ["SET metaxy.incremental_resolve = false", question];
+    Cli::new(folder).sql(&everything).run().failed();
+}
+
+#[test]
+fn samples_are_found_in_whichever_large_file_has_them_last() {
+    let folder = project();
+    let folder = folder.path();
+    for (version, numbers) in
+        [("v1", "1, 70000"), ("v2", "1, 70000"), ("v3", "30001, 110000"), ("v4", "60001, 150000")]
+    {
+        write_numbered(folder, version, numbers);
+        said(folder, COMPUTE);
+    }
+    let question = "SELECT * FROM resolve_update('d') ORDER BY id";
+    same(folder, question);
+    write_numbered(folder, "v5", "5, 160000, 9001");
+    said(folder, "DELETE FROM c WHERE id IN ('sample-000020', 'sample-030020', 'sample-060020')");
+    said(folder, "DELETE FROM d WHERE id IN ('sample-000030', 'sample-030030', 'sample-060030')");
+    let answer = same(folder, question);
+    for (class, rows) in [("stale", 17), ("orphaned", 3), ("new", 4)] {
+        assert_eq!(answer.matches(&format!(" {class} ")).count(), rows, "{class}: {answer}");
+    }
 }
 
 #[test]

@@ -33,20 +33,13 @@ struct Server {
 impl Server {
     fn start() -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Self { port, url: String::new() };
         // One that an interrupted run has left would have another port.
-        server.script("stop");
-        server.url = server.script("");
-        server
+        script(port, &["stop"]);
+        Self { port, url: script(port, &[]) }
     }
 
-    fn script(&self, argument: &str) -> String {
-        let mut command = Command::new(repository("tests/postgres/start.sh"));
-        command.args((!argument.is_empty()).then_some(argument)).env_remove("METAXY_TEST_POSTGRES");
-        command.env("METAXY_POSTGRES_NAME", "postgres-restarted");
-        let ran = command.env("METAXY_POSTGRES_PORT", self.port.to_string()).output().unwrap();
-        assert!(ran.status.success(), "{argument}: {}", String::from_utf8_lossy(&ran.stderr));
-        String::from_utf8(ran.stdout).unwrap().trim().to_owned()
+    fn restart(&self) {
+        script(self.port, &["restart"]);
     }
 
     async fn client(&self) -> tokio_postgres::Client {
@@ -58,8 +51,17 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.script("stop");
+        script(self.port, &["stop"]);
     }
+}
+
+/// What the script that starts servers prints.
+fn script(port: u16, arguments: &[&str]) -> String {
+    let mut command = Command::new(repository("tests/postgres/start.sh"));
+    command.args(arguments).env_remove("METAXY_TEST_POSTGRES").env("METAXY_POSTGRES_PORT", port.to_string());
+    let ran = command.env("METAXY_POSTGRES_NAME", "postgres-restarted").output().unwrap();
+    assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8(ran.stdout).unwrap().trim().to_owned()
 }
 
 /// An INSERT of so many samples that they don't come in one piece.
@@ -85,7 +87,7 @@ fn work_that_a_restart_ends_is_an_error_and_goes_on_afterwards() {
         let frame = session.sql("SELECT video_id, note FROM history.video__raw").await.unwrap();
         let mut rows = frame.execute_stream().await.unwrap();
         rows.next().await.unwrap().unwrap();
-        server.script("restart");
+        server.restart();
         let mut rest = Vec::new();
         while let Some(batch) = rows.next().await {
             rest.push(batch.map_err(|error| one_line(&error.into())));
@@ -115,7 +117,7 @@ fn work_that_a_restart_ends_is_an_error_and_goes_on_afterwards() {
                 assert!(!write.is_finished(), "{sql}: {:?}", write.await);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            server.script("restart");
+            server.restart();
             let message = one_line(&write.await.unwrap().unwrap_err());
             assert!(message.contains("store dev") && !message.contains("it isn't known"), "{sql}: {message}");
             assert_eq!(multiset(query(&session, history).await), before, "{sql}");
@@ -126,10 +128,10 @@ fn work_that_a_restart_ends_is_an_error_and_goes_on_afterwards() {
         query(&session, &insert(1)).await;
         query(&session, "INSERT INTO video__crop SELECT * FROM resolve_update('video/crop')").await;
         assert_eq!(query(&session, INCREMENT).await.len(), 0);
-        server.script("restart");
+        server.restart();
         assert_eq!(query(&session, INCREMENT).await.len(), 0);
         query(&session, &insert(2)).await;
-        server.script("restart");
+        server.restart();
         assert_eq!(query(&session, INCREMENT).await, [json!({"metaxy_increment": "stale", "n": 60_000})]);
     });
 }

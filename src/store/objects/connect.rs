@@ -7,7 +7,7 @@ use url::Url;
 
 use super::Provider;
 #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
-use super::environment::settings;
+use super::environment::{settings, variable};
 #[cfg(any(feature = "s3", feature = "azure", feature = "gcs"))]
 use super::listings::Checked;
 use super::options::Options;
@@ -100,12 +100,32 @@ mod s3 {
     use super::super::options::is_true;
     use super::*;
 
+    /// What of the environment would make another login of the one that is given. `own` is the environment's key.
+    pub(super) fn left_out(given: &[(Key, String)], own: Option<&str>) -> Vec<Key> {
+        let has = |wanted: &[Key]| given.iter().any(|(key, _)| wanted.contains(key));
+        let roles = [
+            Key::WebIdentityTokenFile,
+            Key::ContainerCredentialsRelativeUri,
+            Key::ContainerCredentialsFullUri,
+        ];
+        // A token belongs to one key.
+        if given.iter().any(|(key, value)| *key == Key::AccessKeyId && Some(value.as_str()) != own) {
+            vec![Key::Token, Key::SkipSignature]
+        } else if has(&[Key::AccessKeyId]) {
+            vec![Key::SkipSignature]
+        } else if has(&roles) {
+            vec![Key::AccessKeyId, Key::SecretAccessKey, Key::Token, Key::SkipSignature]
+        } else {
+            Vec::new()
+        }
+    }
+
     pub(super) fn connect(url: &Url, options: &Options) -> Client {
         let mut builder =
             AmazonS3Builder::new().with_url(url.as_str()).with_http_connector(Checked::default());
-        // A token belongs to one key.
-        let given = options.known().collect();
-        for (key, value) in settings("AWS_", given, &[Key::Token], |key, _| *key == Key::AccessKeyId) {
+        let given: Vec<(Key, String)> = options.known().collect();
+        let left_out = left_out(&given, variable("AWS_ACCESS_KEY_ID").as_deref());
+        for (key, value) in settings("AWS_", given, |key| left_out.contains(key)) {
             builder = builder.with_config(key, value);
         }
         let value = |key: Key| builder.get_config_value(&key).filter(|value| !value.is_empty());
@@ -170,29 +190,37 @@ mod azure {
     use super::*;
 
     /// What says who one is, each in a way of its own.
-    const WHO: [Key; 7] = [
+    const WHO: [Key; 11] = [
         Key::AccessKey,
         Key::SasKey,
         Key::Token,
         Key::ClientSecret,
         Key::FederatedTokenFile,
+        Key::FabricTokenServiceUrl,
+        Key::FabricWorkloadHost,
+        Key::FabricSessionToken,
+        Key::FabricClusterIdentifier,
         Key::UseAzureCli,
         Key::SkipSignature,
     ];
 
-    fn replaces(key: &Key, value: &str) -> bool {
-        WHO.contains(key) && (!matches!(key, Key::UseAzureCli | Key::SkipSignature) || is_true(value))
+    /// Whether somebody is named; then nobody whom the environment names is.
+    pub(super) fn is_given(given: &[(Key, String)]) -> bool {
+        given.iter().any(|(key, value)| {
+            WHO.contains(key) && (!matches!(key, Key::UseAzureCli | Key::SkipSignature) || is_true(value))
+        })
     }
 
     pub(super) fn connect(url: &Url, options: &Options) -> Client {
         let mut builder =
             MicrosoftAzureBuilder::new().with_url(url.as_str()).with_http_connector(Checked::default());
-        if let Ok(endpoint) = std::env::var("MSI_ENDPOINT") {
-            builder = builder.with_msi_endpoint(endpoint);
-        }
-        let given = options.known().collect();
-        for (key, value) in settings("AZURE_", given, &WHO, replaces) {
+        let given: Vec<(Key, String)> = options.known().collect();
+        let (is_given, has_msi) = (is_given(&given), given.iter().any(|(key, _)| *key == Key::MsiEndpoint));
+        for (key, value) in settings("AZURE_", given, |key| is_given && WHO.contains(key)) {
             builder = builder.with_config(key, value);
+        }
+        if let Some(endpoint) = variable("MSI_ENDPOINT").filter(|_| !has_msi) {
+            builder = builder.with_msi_endpoint(endpoint);
         }
         for (option, key) in [
             ("AZURE_STORAGE_ENDPOINT", Key::Endpoint),
@@ -205,8 +233,10 @@ mod azure {
         check_part("storage_options or environment: AZURE_STORAGE_ACCOUNT_NAME", account.as_deref())?;
         check_part("the container's name", url.host_str())?;
         if let Some(endpoint) = builder.get_config_value(&Key::Endpoint) {
-            let allowed = builder.get_config_value(&Key::Client(ClientConfigKey::AllowHttp));
-            if endpoint.starts_with("http://") && !allowed.is_some_and(|value| is_true(&value)) {
+            let is_on = |key: Key| builder.get_config_value(&key).is_some_and(|value| is_true(&value));
+            // An emulator is where it always is, and is asked without encryption.
+            let allowed = is_on(Key::Client(ClientConfigKey::AllowHttp)) || is_on(Key::UseEmulator);
+            if endpoint.starts_with("http://") && !allowed {
                 return Err(unencrypted("AZURE_STORAGE_ENDPOINT", "AZURE_ALLOW_HTTP"));
             }
             // Names are put behind it with a slash of their own.
@@ -232,19 +262,20 @@ mod google {
     const WHO: [Key; 4] =
         [Key::ServiceAccount, Key::ServiceAccountKey, Key::ApplicationCredentials, Key::SkipSignature];
 
-    fn replaces(key: &Key, value: &str) -> bool {
-        WHO.contains(key) && (*key != Key::SkipSignature || is_true(value))
+    /// Whether somebody is named; then nobody whom the environment names is.
+    pub(super) fn is_given(given: &[(Key, String)]) -> bool {
+        given.iter().any(|(key, value)| WHO.contains(key) && (*key != Key::SkipSignature || is_true(value)))
     }
 
     pub(super) fn connect(url: &Url, options: &Options) -> Client {
         let mut builder =
             GoogleCloudStorageBuilder::new().with_url(url.as_str()).with_http_connector(Checked::default());
         let given: Vec<(Key, String)> = options.known().collect();
-        let is_open = !given.iter().any(|(key, value)| replaces(key, value));
-        if let (true, Ok(path)) = (is_open, std::env::var("SERVICE_ACCOUNT")) {
+        let is_given = is_given(&given);
+        if let Some(path) = variable("SERVICE_ACCOUNT").filter(|_| !is_given) {
             builder = builder.with_service_account_path(path);
         }
-        for (key, value) in settings("GOOGLE_", given, &WHO, replaces) {
+        for (key, value) in settings("GOOGLE_", given, |key| is_given && WHO.contains(key)) {
             builder = builder.with_config(key, value);
         }
         let address = builder.get_config_value(&Key::BaseUrl);
@@ -396,6 +427,45 @@ mod tests {
         for value in ["http://127.0.0.1:9000", "https://s3.example.org/", "http://[::1]:9000/path"] {
             connect("s3://bucket/a", "aws_endpoint_url", value).unwrap();
         }
+    }
+
+    #[cfg(feature = "s3")]
+    #[test]
+    fn a_login_of_s3_is_not_mixed_with_that_of_the_environment() {
+        use object_store::aws::AmazonS3ConfigKey as Key;
+
+        let left_out = |keys: &[Key], own| {
+            let given: Vec<(Key, String)> = keys.iter().map(|key| (*key, "ada".to_owned())).collect();
+            s3::left_out(&given, own)
+        };
+        assert_eq!(left_out(&[Key::Region], Some("bob")), []);
+        assert_eq!(left_out(&[Key::AccessKeyId], Some("bob")), [Key::Token, Key::SkipSignature]);
+        // The token of the same key may be in the environment alone.
+        assert_eq!(left_out(&[Key::AccessKeyId], Some("ada")), [Key::SkipSignature]);
+        let role = left_out(&[Key::WebIdentityTokenFile], Some("bob"));
+        assert!([Key::AccessKeyId, Key::SecretAccessKey, Key::Token].iter().all(|key| role.contains(key)));
+    }
+
+    #[cfg(feature = "azure")]
+    #[test]
+    fn whoever_is_given_to_azure_is_alone() {
+        use object_store::azure::AzureConfigKey as Key;
+
+        let is_given = |key: Key, value: &str| azure::is_given(&[(key, value.to_owned())]);
+        assert!(is_given(Key::SasKey, "s") && is_given(Key::ClientSecret, "s"));
+        assert!(is_given(Key::UseAzureCli, "true") && !is_given(Key::UseAzureCli, "false"));
+        assert!(!is_given(Key::AccountName, "ada") && !is_given(Key::Endpoint, "http://a"));
+    }
+
+    #[cfg(feature = "gcs")]
+    #[test]
+    fn whoever_is_given_to_google_is_alone() {
+        use object_store::gcp::GoogleConfigKey as Key;
+
+        let is_given = |key: Key, value: &str| google::is_given(&[(key, value.to_owned())]);
+        assert!(is_given(Key::ServiceAccountKey, "{}") && is_given(Key::ApplicationCredentials, "a"));
+        assert!(is_given(Key::SkipSignature, "true") && !is_given(Key::SkipSignature, "false"));
+        assert!(!is_given(Key::Bucket, "a"));
     }
 
     #[cfg(feature = "azure")]

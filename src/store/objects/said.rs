@@ -84,6 +84,12 @@ fn explained(place: &Place, error: &object_store::Error, text: &str, code: &str)
         return format!("there is no such {what}; create it, or correct root_path");
     }
     let answer = answer(error, text, code);
+    if text.contains("169.254.169.254") || text.contains("metadata.google.internal") {
+        return format!(
+            "there are no credentials, and this machine has none of its own; set {}",
+            credentials(place.provider)
+        );
+    }
     let denied = matches!(
         error,
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
@@ -102,12 +108,6 @@ fn explained(place: &Place, error: &object_store::Error, text: &str, code: &str)
     }
     if is_code(&["PermanentRedirect", "AuthorizationHeaderMalformed"]) || text.contains("without LOCATION") {
         return format!("the {what} seems to be in another region: {answer}; set AWS_REGION");
-    }
-    if text.contains("169.254.169.254") || text.contains("metadata.google.internal") {
-        return format!(
-            "there are no credentials, and this machine has none of its own; set {}",
-            credentials(place.provider)
-        );
     }
     if text.contains(NO_LISTING) {
         return format!("{provider} failed: {answer}; check {}", endpoint(place.provider));
