@@ -115,6 +115,69 @@ fn what_rows_numbers_do_not_show_has_everything_compared() {
     });
 }
 
+/// Changed keys are written into a statement.
+#[test]
+#[ignore = "needs a PostgreSQL server: METAXY_TEST_POSTGRES"]
+fn keys_are_only_values_whatever_is_in_them() {
+    support::run(async {
+        let ids = ["", "NULL", "it''s", "\"", "\\", "\\\"", "{a,b}", " x ", "ä🎬", "$1", "E''\\''"];
+        let write = |ids: &[&str], version: &str| {
+            let rows: Vec<String> = ids.iter().map(|id| format!("('{id}')")).collect();
+            format!(
+                "INSERT INTO video SELECT column1 AS video_id, 1 AS size, named_struct('audio', '{version}', 'frames', 'f') \
+                 AS metaxy_provenance_by_field FROM (VALUES {})",
+                rows.join(", ")
+            )
+        };
+        let base = filled("changes_hostile").await;
+        base.run(&[&write(&ids, "v1")]).await;
+        let (changes, rows) = asked(&base, ALL).await;
+        assert_eq!((changes, rows.len()), (true, ids.len()));
+        base.run(&[CROPS, &write(&ids, "v2"), "DELETE FROM video WHERE video_id IN ('\\', 'a')"]).await;
+        let (changes, rows) = asked(&base, ALL).await;
+        let of = |class: &str| rows.iter().filter(|row| row["metaxy_increment"] == class).count();
+        assert_eq!((changes, of("stale"), of("orphaned")), (true, ids.len() - 1, 2), "{rows:?}");
+        // A key that is NULL has no place in a list.
+        base.run(&["INSERT INTO video SELECT CAST(NULL AS VARCHAR) AS video_id, 1 AS size, \
+             named_struct('audio', 'n', 'frames', 'f') AS metaxy_provenance_by_field"])
+            .await;
+        let (changes, with_null) = asked(&base, ALL).await;
+        assert_eq!((changes, with_null.len()), (true, rows.len() + 1), "{with_null:?}");
+    });
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL server: METAXY_TEST_POSTGRES"]
+fn keys_of_numbers_and_of_several_columns_go_on_as_well() {
+    support::run(async {
+        for (name, ids) in [("one", "\"frame\""), ("two", "\"video_id\", \"frame\"")] {
+            let feature = |key: &str, deps: &str| {
+                format!(
+                    "[[feature]]\nkey = \"{key}\"\nid_columns = [{ids}]\nfields = [\"audio\", \"frames\"]\n{deps}\n"
+                )
+            };
+            let features = feature("video", "") + &feature("video/crop", "deps = [\"video\"]");
+            let write = |numbers: &str, version: &str| {
+                format!(
+                    "INSERT INTO video SELECT value AS frame, 'v' || (value % 7) AS video_id, named_struct('audio', '{version}', \
+                     'frames', 'f') AS metaxy_provenance_by_field FROM range({numbers})"
+                )
+            };
+            let base = Base::new(&format!("changes_numbers_{name}"), &features).await;
+            base.run(&["SET metaxy.incremental_resolve = true", &write("-50, 50", "v1"), CROPS]).await;
+            noted(&base).await;
+            base.run(&[&write("-60, 50, 11", "v2"), "DELETE FROM video WHERE frame IN (0, 3)"]).await;
+            let (changes, rows) = asked(&base, ALL).await;
+            let of = |class: &str| rows.iter().filter(|row| row["metaxy_increment"] == class).count();
+            assert_eq!(
+                (changes, of("new"), of("stale"), of("orphaned")),
+                (true, 1, 9, 2),
+                "{name}: {rows:?}"
+            );
+        }
+    });
+}
+
 /// A row that is written before an answer and committed after it has a number that is less than those of rows in the
 /// answer.
 #[test]

@@ -92,6 +92,11 @@ impl Database {
         self.fetched.load(Ordering::Relaxed)
     }
 
+    /// Counts bytes of rows that have come by another way than a query's.
+    pub(crate) fn has_fetched(&self, bytes: u64) {
+        self.fetched.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Whether the database is known to keep its text in UTF-8.
     pub(crate) fn is_utf8(&self) -> bool {
         self.utf8.load(Ordering::Relaxed)

@@ -33,9 +33,9 @@ pub(crate) async fn complete(relation: &mut Relation, client: &impl GenericClien
         places.iter().map(|&place| unknown(&table, &relation.columns[place], place)).collect();
     let failed = |error: tokio_postgres::Error| relation.database.failed(&error);
     // The server can't know that the index of such rows is empty.
-    client.batch_execute("SET enable_seqscan = off; SET jit = off").await.map_err(failed)?;
+    client.batch_execute("SET enable_seqscan = off").await.map_err(failed)?;
     let found = client.query(&queries.join(" UNION ALL "), &[]).await.map_err(failed)?;
-    client.batch_execute("RESET enable_seqscan; RESET jit").await.map_err(failed)?;
+    client.batch_execute("RESET enable_seqscan").await.map_err(failed)?;
     for place in places {
         let column = &mut relation.columns[place];
         let mut fields: Vec<FieldRef> = match &column.data_type {

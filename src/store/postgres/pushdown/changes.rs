@@ -5,14 +5,15 @@
 //! was taken (PostgreSQL 15, chapter 9.27.8 on `pg_snapshot`, section 5.5 on system columns). So if a table still has as
 //! many rows with a number below that of an earlier snapshot as it had then, these are the same rows.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::UserDefinedLogicalNodeCore;
 
-use super::input::{CHANGED, Find, Laid, OwnKey};
+use super::input::{CHANGED, Changed, Find, Laid, OwnKey};
 use super::sql::Family;
 use super::statement::statement;
 use super::{Sql, literal, sql};
@@ -43,7 +44,19 @@ pub(super) struct Changes {
     pub gain: bool,
     pub records: Arc<Records>,
     families: Vec<Family>,
+    /// The statement over an array of keys, which servers can look at with several processes; a table they can't.
+    listed: Option<Listed>,
 }
+
+/// A statement over an array of changed keys.
+struct Listed {
+    sql: String,
+    /// The type of the array's members.
+    member: &'static str,
+}
+
+/// What stands for the array in such a statement. Nobody can write it into a name or a value.
+static ARRAY: LazyLock<String> = LazyLock::new(|| format!("array_{}", uuid::Uuid::new_v4().simple()));
 
 /// A table that is read.
 pub(super) struct Table {
@@ -71,6 +84,7 @@ impl Changes {
             return Err("nothing is stored that could be compared with".to_owned());
         }
         let (mut tables, mut families, mut rows) = (Vec::new(), Vec::new(), 0);
+        let mut members = BTreeSet::new();
         for plan in plans {
             let laid = Laid::new(plan)?;
             let input = laid.input(find)?;
@@ -83,6 +97,10 @@ impl Changes {
                 return Err("keys are of several types".to_owned());
             }
             families = own_families;
+            members.extend(own.iter().map(|key| match key.family {
+                Family::Text | Family::Integer => sql::type_name(&key.data_type),
+                _ => None,
+            }));
             rows += source.rows.max(0);
             let own: Vec<String> = own.iter().enumerate().map(|key| OwnKey::named(key).0).collect();
             tables.push(Table {
@@ -105,7 +123,15 @@ impl Changes {
         let schema = Arc::new(Schema::new(named.collect::<Vec<_>>()));
         let whole = Asked { schema: &schema, classes: &CLASSES, limit: None, ..*asked };
         let question = statement(&whole, find, utf8)?.sql;
-        let changed = statement(asked, Find { changed: Some(keys), ..find }, utf8)?;
+        let changed = |array| statement(asked, Find { changed: Some(Changed { keys, array }), ..find }, utf8);
+        // Members of another type than the key's would be compared one by one.
+        let listed = match (keys, members.first()) {
+            ([_], Some(Some(member))) if members.len() == 1 => {
+                Some(Listed { sql: changed(Some(ARRAY.as_str()))?.sql, member })
+            }
+            _ => None,
+        };
+        let changed = changed(None)?;
         Ok(Self {
             question: format!("{FORM} {} {database}\n{question}", env!("CARGO_PKG_VERSION")),
             tables,
@@ -115,6 +141,7 @@ impl Changes {
             gain,
             records: Arc::clone(records),
             families,
+            listed,
         })
     }
 
@@ -128,10 +155,7 @@ impl Changes {
 
     /// The statement over the keys of rows that were written since a snapshot, and these.
     pub(super) fn since(&self, snapshot: u64, keys: &RecordBatch) -> Sql<String> {
-        let written = |table: &Table| {
-            format!("{} WHERE age(xmin) <= (SELECT age('{snapshot}'::xid8::xid))", table.keys)
-        };
-        let mut sides: Vec<String> = self.tables.iter().map(written).collect();
+        let mut sides: Vec<String> = self.tables.iter().map(|table| written(table, snapshot)).collect();
         if keys.num_rows() > 0 {
             let rows: Vec<String> =
                 (0..keys.num_rows()).map(|row| self.row(keys, row)).collect::<Sql<_>>()?;
@@ -139,6 +163,22 @@ impl Changes {
         }
         let names: Vec<String> = (0..self.families.len()).map(|i| format!("h{i}, m{i}")).collect();
         Ok(format!("WITH {CHANGED}({}) AS ({}) {}", names.join(", "), sides.join(" UNION ALL "), self.sql))
+    }
+
+    /// Asks for the keys of rows that were written since a snapshot, each with whether it is NULL, if there is a statement
+    /// over an array of them.
+    pub(super) fn written(&self, snapshot: u64) -> Option<String> {
+        self.listed.as_ref()?;
+        let written = self.tables.iter().map(|table| written(table, snapshot));
+        Some(written.collect::<Vec<_>>().join(" UNION "))
+    }
+
+    /// The statement over these keys.
+    pub(super) fn of(&self, keys: &BTreeSet<String>) -> Sql<String> {
+        let listed = self.listed.as_ref().ok_or("there is no statement over an array")?;
+        let quoted = keys.iter().map(|key| format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\"")));
+        let array = sql::literal(&format!("{{{}}}", quoted.collect::<Vec<_>>().join(",")))?;
+        Ok(listed.sql.replace(ARRAY.as_str(), &format!("{array}::{}[]", listed.member)))
     }
 
     fn row(&self, keys: &RecordBatch, row: usize) -> Sql<String> {
@@ -167,7 +207,7 @@ impl Changes {
     }
 
     /// Asks for the run of the server and the database, the least number of a transaction, how far the log of writes has
-    /// got, and what makes each table the one that it is: NULL if it is no heap of the server's own, if others than its own
+    /// got, the server's version, and what makes each table the one that it is: NULL if it is no heap of the server's own, if others than its own
     /// rows can be seen in it, or if their values can become other ones without being written.
     ///
     /// A run ends before the server's files are set back to an earlier state, after which numbers are given out again. A
@@ -179,6 +219,7 @@ impl Changes {
                 .to_owned(),
             "pg_snapshot_xmin(pg_current_snapshot())::text".to_owned(),
             "CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn()::text END".to_owned(),
+            "current_setting('server_version_num')".to_owned(),
         ];
         for table in &self.tables {
             // Types of the user's, as enumerations, have oids from 16384 on.
@@ -218,4 +259,9 @@ impl Changes {
         });
         format!("{} ORDER BY number", counts.collect::<Vec<_>>().join(" UNION ALL "))
     }
+}
+
+/// Selects the keys of rows that were written since a snapshot.
+fn written(table: &Table, snapshot: u64) -> String {
+    format!("{} WHERE age(xmin) <= (SELECT age('{snapshot}'::xid8::xid))", table.keys)
 }

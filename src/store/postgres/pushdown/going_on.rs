@@ -3,11 +3,12 @@
 //! One transaction sees one moment: it finds out what has changed since the earlier increment, compares that or
 //! everything, and notes of which rows the answer is true.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::compute::{cast, concat_batches};
-use datafusion::arrow::datatypes::{Int64Type, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::EmptyRecordBatchStream;
 use datafusion::physical_plan::metrics::Count;
@@ -43,6 +44,8 @@ struct Now {
     snapshot: u64,
     /// How far the log of writes had got; `None` on a server that follows another one, and has only what is safe.
     written: Option<String>,
+    /// Whether the server looks up values in long arrays by their hashes, as all do from version 14 on.
+    hashes_arrays: bool,
     /// Each table's identity, with that of the server.
     tables: Vec<String>,
 }
@@ -71,7 +74,7 @@ pub(super) async fn rows(run: Run, schema: SchemaRef) -> Result<SendableRecordBa
     let Run { database, sql, counted, changes, went_on } = run;
     let mut lease = database.reader().await?;
     let begun = match begun(&lease, &changes).await {
-        Some(now) => compared(&lease, &changes, &now).await.map(|compared| (now, compared)),
+        Some(now) => compared(&database, &lease, &changes, &now).await.map(|compared| (now, compared)),
         None => None,
     };
     let Some((now, compared)) = begun else {
@@ -108,13 +111,14 @@ async fn begun(client: &Client, changes: &Changes) -> Option<Now> {
     let row = only_rows(answer).next()?;
     let text = |column: usize| row.try_get(column).ok().flatten();
     let (server, snapshot) = (text(0)?, text(1)?.parse().ok()?);
-    let tables = (0..changes.tables.len()).map(|n| Some(format!("{server} {}", text(3 + n)?)));
+    let tables = (0..changes.tables.len()).map(|n| Some(format!("{server} {}", text(4 + n)?)));
     let written = text(2).map(str::to_owned);
-    Some(Now { snapshot, written, tables: tables.collect::<Option<_>>()? })
+    let hashes_arrays = text(3).and_then(|version| version.parse::<u32>().ok()) >= Some(140_000);
+    Some(Now { snapshot, written, hashes_arrays, tables: tables.collect::<Option<_>>()? })
 }
 
 /// What has to be compared now; `None` if the tables can't be counted.
-async fn compared(client: &Client, changes: &Changes, now: &Now) -> Option<Compared> {
+async fn compared(database: &Database, client: &Client, changes: &Changes, now: &Now) -> Option<Compared> {
     let Some(record) = changes.records.get(&changes.question) else { return Some(Compared::Everything) };
     let then = record.moments.first().map_or(0, |moment| moment.version);
     let is_of = |(moment, table): (&Moment, &String)| moment.table == *table && moment.version == then;
@@ -139,7 +143,43 @@ async fn compared(client: &Client, changes: &Changes, now: &Now) -> Option<Compa
     if changes.gain && written + keys > all / ONE_IN {
         return Some(Compared::Everything);
     }
-    Some(changes.since(then, &record.keys).map_or(Compared::Everything, Compared::Changes))
+    let listed = match now.hashes_arrays && written + keys <= KEYS as u64 {
+        true => listed(database, client, changes, then, &record.keys).await.ok()?,
+        false => None,
+    };
+    let statement = listed.map_or_else(|| changes.since(then, &record.keys), Ok);
+    Some(statement.map_or(Compared::Everything, Compared::Changes))
+}
+
+/// The statement over a list of the keys of rows that were written since a snapshot, and these; `None` if they can't be
+/// listed.
+///
+/// # Errors
+/// The rows can't be read, after which nothing else can be read in the transaction.
+async fn listed(
+    database: &Database,
+    client: &Client,
+    changes: &Changes,
+    snapshot: u64,
+    keys: &RecordBatch,
+) -> std::result::Result<Option<String>, tokio_postgres::Error> {
+    let Some(written) = changes.written(snapshot) else { return Ok(None) };
+    let written: Vec<SimpleQueryRow> = only_rows(client.simple_query(&written).await?).collect();
+    let keys_of_rows = || {
+        let known = cast(keys.column(0), &DataType::Utf8View).ok()?;
+        let known = known.as_string_view().iter().map(|key| key.map(str::to_owned));
+        let mut listed = known.collect::<Option<BTreeSet<String>>>()?;
+        for row in &written {
+            let (key, is_null) = (row.get(0)?, row.get(1)?);
+            database.has_fetched(key.len() as u64);
+            if is_null != "f" {
+                return None;
+            }
+            listed.insert(key.to_owned());
+        }
+        Some(listed)
+    };
+    Ok(keys_of_rows().and_then(|listed| changes.of(&listed).ok()))
 }
 
 /// What there is in each table now; `None` if that can't be found out.

@@ -22,8 +22,17 @@ use crate::update::plain;
 pub(super) struct Find<'a> {
     /// Finds the table of the database that a provider reads.
     pub relation: &'a dyn Fn(&Arc<dyn TableProvider>) -> Sql<Source>,
-    /// The comparison keys, if no rows are read but those whose key is in a table [`CHANGED`].
-    pub changed: Option<&'a [String]>,
+    /// If only some rows are read, which.
+    pub changed: Option<Changed<'a>>,
+}
+
+/// The rows whose comparison key is one of those that have changed.
+#[derive(Clone, Copy)]
+pub(super) struct Changed<'a> {
+    /// The key's columns.
+    pub keys: &'a [String],
+    /// An array with the values of the only column, none of which is NULL. Without one they are in a table [`CHANGED`].
+    pub array: Option<&'a str>,
 }
 
 /// The table of the keys that are looked at: of each key `h` and its number, which has any value in place of NULL, and `m`,
@@ -56,7 +65,13 @@ impl Laid {
         let Some(table) = self.0.provider.downcast_ref::<FeatureTable>() else { return Err(session()) };
         let stored = table.stored().ok_or_else(|| format!("{} has no table", table.definition().spec.key))?;
         let mut rows = Rows::new(table, (find.relation)(&stored.provider)?);
-        if let Some(keys) = find.changed {
+        if let Some(Changed { keys, array: Some(array) }) = find.changed {
+            let own = own_keys(&rows, &self.0.outputs, keys)?;
+            let [OwnKey { value, missing, .. }] = own.as_slice() else {
+                return Err("a key of one column".into());
+            };
+            rows = rows.only(format!("({value} = ANY ({array}) AND NOT {missing})"));
+        } else if let Some(Changed { keys, array: None }) = find.changed {
             let own = own_keys(&rows, &self.0.outputs, keys)?;
             let (own, names): (Vec<String>, Vec<String>) = own.iter().enumerate().map(OwnKey::named).unzip();
             rows = rows.only(format!("({}) IN (SELECT {} FROM {CHANGED})", own.join(", "), names.join(", ")));
@@ -74,6 +89,8 @@ pub(super) struct OwnKey {
     /// Whether it is NULL.
     pub missing: String,
     pub family: Family,
+    /// The type of both executors for the key.
+    pub data_type: DataType,
 }
 
 impl OwnKey {
@@ -100,7 +117,12 @@ fn own_keys(rows: &Rows<'_>, outputs: &HashMap<String, Expr>, keys: &[String]) -
         let is_time = matches!(family, Family::Instant | Family::Time | Family::Day);
         let any = family.placeholder().filter(|_| !is_time);
         let any = any.ok_or_else(|| format!("{key:?} is of type {data_type}"))?;
-        Ok(OwnKey { value: format!("coalesce({sql}, {any})"), missing: format!("({sql} IS NULL)"), family })
+        Ok(OwnKey {
+            value: format!("coalesce({sql}, {any})"),
+            missing: format!("({sql} IS NULL)"),
+            family,
+            data_type,
+        })
     };
     keys.iter().map(own).collect()
 }
