@@ -138,9 +138,13 @@ fn keys_are_only_values_whatever_is_in_them() {
         let of = |class: &str| rows.iter().filter(|row| row["metaxy_increment"] == class).count();
         assert_eq!((changes, of("stale"), of("orphaned")), (true, ids.len() - 1, 2), "{rows:?}");
         // A key that is NULL has no place in a list.
-        base.run(&["INSERT INTO video SELECT CAST(NULL AS VARCHAR) AS video_id, 1 AS size, \
-             named_struct('audio', 'n', 'frames', 'f') AS metaxy_provenance_by_field"])
-            .await;
+        execute(
+            "INSERT INTO changes_hostile.video (size, metaxy_provenance_by_field, metaxy_provenance, \
+             metaxy_data_version_by_field, metaxy_data_version, metaxy_feature_version, metaxy_updated_at) \
+             SELECT size, metaxy_provenance_by_field, metaxy_provenance, metaxy_data_version_by_field, \
+             metaxy_data_version, metaxy_feature_version, metaxy_updated_at FROM changes_hostile.video LIMIT 1",
+        )
+        .await;
         let (changes, with_null) = asked(&base, ALL).await;
         assert_eq!((changes, with_null.len()), (true, rows.len() + 1), "{with_null:?}");
     });
