@@ -154,7 +154,11 @@ fn keys_are_only_values_whatever_is_in_them() {
 #[ignore = "needs a PostgreSQL server: METAXY_TEST_POSTGRES"]
 fn keys_of_numbers_and_of_several_columns_go_on_as_well() {
     support::run(async {
-        for (name, ids) in [("one", "\"frame\""), ("two", "\"video_id\", \"frame\"")] {
+        for (name, ids, frame) in [
+            ("one", "\"frame\"", "value"),
+            ("small", "\"frame\"", "CAST(value AS SMALLINT)"),
+            ("two", "\"video_id\", \"frame\"", "value"),
+        ] {
             let feature = |key: &str, deps: &str| {
                 format!(
                     "[[feature]]\nkey = \"{key}\"\nid_columns = [{ids}]\nfields = [\"audio\", \"frames\"]\n{deps}\n"
@@ -163,7 +167,7 @@ fn keys_of_numbers_and_of_several_columns_go_on_as_well() {
             let features = feature("video", "") + &feature("video/crop", "deps = [\"video\"]");
             let write = |numbers: &str, version: &str| {
                 format!(
-                    "INSERT INTO video SELECT value AS frame, 'v' || (value % 7) AS video_id, named_struct('audio', '{version}', \
+                    "INSERT INTO video SELECT {frame} AS frame, 'v' || (value % 7) AS video_id, named_struct('audio', '{version}', \
                      'frames', 'f') AS metaxy_provenance_by_field FROM range({numbers})"
                 )
             };

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::UserDefinedLogicalNodeCore;
 
@@ -97,10 +97,7 @@ impl Changes {
                 return Err("keys are of several types".to_owned());
             }
             families = own_families;
-            members.extend(own.iter().map(|key| match key.family {
-                Family::Text | Family::Integer => sql::type_name(&key.data_type),
-                _ => None,
-            }));
+            members.extend(own.iter().map(|key| member(&key.data_type)));
             rows += source.rows.max(0);
             let own: Vec<String> = own.iter().enumerate().map(|key| OwnKey::named(key).0).collect();
             tables.push(Table {
@@ -124,7 +121,6 @@ impl Changes {
         let whole = Asked { schema: &schema, classes: &CLASSES, limit: None, ..*asked };
         let question = statement(&whole, find, utf8)?.sql;
         let changed = |array| statement(asked, Find { changed: Some(Changed { keys, array }), ..find }, utf8);
-        // Members of another type than the key's would be compared one by one.
         let listed = match (keys, members.first()) {
             ([_], Some(Some(member))) if members.len() == 1 => {
                 Some(Listed { sql: changed(Some(ARRAY.as_str()))?.sql, member })
@@ -264,4 +260,34 @@ impl Changes {
 /// Selects the keys of rows that were written since a snapshot.
 fn written(table: &Table, snapshot: u64) -> String {
     format!("{} WHERE age(xmin) <= (SELECT age('{snapshot}'::xid8::xid))", table.keys)
+}
+
+/// The type that an array of keys has to have for the server to look them up by their hashes: that of
+/// [`OwnKey::value`], in which the placeholder makes an integer of a small one. With any other they would be compared one by
+/// one.
+fn member(key: &DataType) -> Option<&'static str> {
+    match (Family::of(key), sql::type_name(key)) {
+        (Family::Integer, Some("smallint")) => Some("integer"),
+        (Family::Text | Family::Integer, name) => name,
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_has_the_type_of_the_keys_it_is_compared_with() {
+        for (key, expected) in [
+            (DataType::Utf8, Some("text")),
+            (DataType::Int16, Some("integer")),
+            (DataType::Int32, Some("integer")),
+            (DataType::Int64, Some("bigint")),
+            (DataType::Boolean, None),
+            (DataType::Date32, None),
+        ] {
+            assert_eq!(member(&key), expected, "{key}");
+        }
+    }
 }

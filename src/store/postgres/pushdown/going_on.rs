@@ -22,6 +22,8 @@ use crate::store::postgres::database::{Database, Lease, Rows};
 
 /// Keys of an answer that are noted at most: they are written into the next statement.
 const KEYS: usize = 1 << 14;
+/// Bytes of keys that are listed in a statement at most.
+const LISTED_BYTES: usize = 4 << 20;
 /// Of all rows, one in so many may have changed for the others to be worth being left out.
 const ONE_IN: u64 = 8;
 /// Transactions after which numbers of earlier ones say nothing: from 2³¹ on they would look like later ones.
@@ -177,7 +179,7 @@ async fn listed(
             }
             listed.insert(key.to_owned());
         }
-        Some(listed)
+        (listed.iter().map(String::len).sum::<usize>() <= LISTED_BYTES).then_some(listed)
     };
     Ok(keys_of_rows().and_then(|listed| changes.of(&listed).ok()))
 }
