@@ -7,30 +7,28 @@
 Who asks is not looked at. A listing has one page, however many names there are.
 """
 
-import argparse
 import atexit
 import hashlib
 import http.client
 import http.server
 import json
-import os
 import pathlib
 import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.parse
-import urllib.request
 import uuid
 from xml.sax.saxutils import escape, unescape
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from local_server import PING, announce, main, stop_when, version  # noqa: E402
+
 BUCKET = "metaxy-test"
-PING = "/_metaxy/ping"
-# Changes with the server, so that an old one that still runs isn't used.
-VERSION = hashlib.sha256(open(__file__, "rb").read()).hexdigest()[:16]
+VERSION = version(__file__)
 # What a client may ask for or say, and what it wants to know.
 ASKED = ["Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"]
 TOLD = ["Content-Type", "Content-Range", "ETag", "Last-Modified", "X-Goog-Generation"]
@@ -220,43 +218,13 @@ def serve(idle, endpoint):
     Handler.inner = Inner()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server = Server(("127.0.0.1", 0), Handler)
-    with open(f"{endpoint}.new", "w") as file:
-        file.write(f"http://127.0.0.1:{server.server_port}\n")
-    os.replace(f"{endpoint}.new", endpoint)
-
-    def watch():
-        while time.monotonic() - Handler.last < idle and Handler.inner.process.poll() is None:
-            time.sleep(1)
-        server.shutdown()
-
-    threading.Thread(target=watch, daemon=True).start()
+    announce(endpoint, server.server_port)
+    stop_when(
+        lambda: time.monotonic() - Handler.last >= idle or Handler.inner.process.poll() is not None,
+        server.shutdown,
+    )
     server.serve_forever()
 
 
-def running(endpoint, wait):
-    """Prints the endpoint of a server that runs; the exit code says whether one does."""
-    end = time.monotonic() + wait
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while True:
-        try:
-            url = open(endpoint).read().strip()
-            if opener.open(url + PING, timeout=5).read().decode() == VERSION:
-                print(url)
-                return 0
-        except (OSError, ValueError):
-            pass
-        if time.monotonic() >= end:
-            return 1
-        time.sleep(0.1)
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--endpoint", help="the file to write the endpoint to")
-    parser.add_argument("--running", help="the file with the endpoint of a server that may run")
-    parser.add_argument("--wait", type=float, default=0)
-    parser.add_argument("--idle", type=float, default=1800)
-    args = parser.parse_args()
-    if args.running:
-        sys.exit(running(args.running, args.wait))
-    serve(args.idle, args.endpoint)
+    main(__doc__, serve, VERSION)

@@ -13,7 +13,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use serde_json::json;
 
-use crate::concurrency::{FEATURES, WRITERS, all_at_once, check_rows, insert};
+use crate::concurrency::{FEATURES, PAIR, WRITERS, all_at_once, check_rows, insert};
 use crate::conformance::{CASES, Case, read, resolve};
 use crate::support::{self, Project, column, files_below, only, query, run, try_query};
 
@@ -164,17 +164,6 @@ pub fn write_keys(bucket: fn() -> Bucket) {
         }
     });
 }
-
-const PAIR: &str = r#"
-[[feature]]
-key = "video/raw"
-id_columns = ["video_id"]
-
-[[feature]]
-key = "video/crop"
-id_columns = ["video_id"]
-deps = ["video/raw"]
-"#;
 
 /// Writes videos, each with the hash of its data.
 async fn write_videos(place: &Place, values: &str) {

@@ -19,6 +19,18 @@ key = "video/raw"
 id_columns = ["video_id"]
 "#;
 
+/// The same with a feature that is made of it.
+pub const PAIR: &str = r#"
+[[feature]]
+key = "video/raw"
+id_columns = ["video_id"]
+
+[[feature]]
+key = "video/crop"
+id_columns = ["video_id"]
+deps = ["video/raw"]
+"#;
+
 /// One row of writer `i`, with a column that only it has.
 pub fn insert(i: usize, round: usize) -> String {
     format!(

@@ -10,19 +10,9 @@ use futures::StreamExt;
 use serde_json::json;
 use tokio_postgres::NoTls;
 
+use crate::concurrency::PAIR;
 use crate::postgres_faults::at;
 use crate::support::{Project, multiset, one_line, query, repository, run, try_query};
-
-const PAIR: &str = r#"
-[[feature]]
-key = "video/raw"
-id_columns = ["video_id"]
-
-[[feature]]
-key = "video/crop"
-id_columns = ["video_id"]
-deps = ["video/raw"]
-"#;
 
 /// A server of this test's own, which stops with it.
 struct Server {

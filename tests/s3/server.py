@@ -4,22 +4,23 @@
 - A conditional put is atomic: moto looks and writes in two steps.
 """
 
-import argparse
 import hashlib
 import hmac
 import os
+import pathlib
 import sys
 import threading
 import time
 import urllib.parse
-import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from local_server import PING, announce, main, stop_when, version  # noqa: E402
 
 KEY = "metaxy-test"
 SECRET = "metaxy-test-secret"
 BUCKET = "metaxy-test"
-PING = "/_metaxy/ping"
-# Changes with the server, so that an old one that still runs isn't used.
-VERSION = hashlib.sha256(open(__file__, "rb").read()).hexdigest()[:16]
+VERSION = version(__file__)
 
 
 def refusal(code, message):
@@ -109,43 +110,10 @@ def serve(idle, endpoint):
 
     guard = Guard(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, guard, threaded=True, request_handler=Handler)
-    with open(f"{endpoint}.new", "w") as file:
-        file.write(f"http://127.0.0.1:{server.server_port}\n")
-    os.replace(f"{endpoint}.new", endpoint)
-
-    def watch():
-        while time.monotonic() - guard.last < idle:
-            time.sleep(1)
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
+    announce(endpoint, server.server_port)
+    stop_when(lambda: time.monotonic() - guard.last >= idle, lambda: os._exit(0))
     server.serve_forever()
 
 
-def running(endpoint, wait):
-    """Prints the endpoint of a server that runs; the exit code says whether one does."""
-    end = time.monotonic() + wait
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while True:
-        try:
-            url = open(endpoint).read().strip()
-            if opener.open(url + PING, timeout=5).read().decode() == VERSION:
-                print(url)
-                return 0
-        except (OSError, ValueError):
-            pass
-        if time.monotonic() >= end:
-            return 1
-        time.sleep(0.1)
-
-
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--endpoint", help="the file to write the endpoint to")
-    parser.add_argument("--running", help="the file with the endpoint of a server that may run")
-    parser.add_argument("--wait", type=float, default=0)
-    parser.add_argument("--idle", type=float, default=1800)
-    args = parser.parse_args()
-    if args.running:
-        sys.exit(running(args.running, args.wait))
-    serve(args.idle, args.endpoint)
+    main(__doc__, serve, VERSION)

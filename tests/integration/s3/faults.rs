@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::proxy::{Fault, Proxy};
 use super::{InBucket, KEY, KINDS, SECRET, endpoint};
-use crate::concurrency::{FEATURES, insert};
+use crate::concurrency::{FEATURES, PAIR, insert};
 use crate::support::{self, column, query, run, try_query};
 
 const IDS: &str = "SELECT video_id FROM history.video__raw ORDER BY video_id";
@@ -66,17 +66,6 @@ fn requests_that_fail_at_random_change_no_answer() {
         }
     });
 }
-
-const PAIR: &str = r#"
-[[feature]]
-key = "video/raw"
-id_columns = ["video_id"]
-
-[[feature]]
-key = "video/crop"
-id_columns = ["video_id"]
-deps = ["video/raw"]
-"#;
 
 /// Writes of a parent, of its child and of the parent again, and a delete: something new, stale and orphaned.
 fn statements(round: usize) -> [String; 4] {
