@@ -3,6 +3,7 @@
 //! A record says: at these moments of its tables, the increment of this question had these keys in its answer. It stays
 //! true whatever happens afterwards. Whether it still helps is for the tables to say, which know what was written since.
 
+mod encoding;
 mod file;
 mod record;
 
@@ -12,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
 
+#[cfg(feature = "postgres")]
+pub(crate) use encoding::{decode, encode, name};
 pub(crate) use record::{Moment, Record};
 
 /// Questions whose records are kept; of more, those that nobody has asked for the longest time are forgotten.

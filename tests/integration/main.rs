@@ -53,6 +53,8 @@ mod postgres_bytes;
 #[cfg(feature = "postgres")]
 mod postgres_changes;
 #[cfg(feature = "postgres")]
+mod postgres_comparisons;
+#[cfg(feature = "postgres")]
 mod postgres_faults;
 #[cfg(feature = "postgres")]
 mod postgres_killed;

@@ -10,13 +10,13 @@ use serde_json::Value;
 use crate::postgres_push::{Base, CROPS, THREE_VIDEOS, VIDEOS, execute};
 use crate::support::{self, column, multiset, query};
 
-const ALL: &str = "SELECT * FROM resolve_update('video/crop')";
+pub const ALL: &str = "SELECT * FROM resolve_update('video/crop')";
 const COUNTS: &str = "SELECT metaxy_increment, count(*) AS n FROM resolve_update('video/crop') GROUP BY 1";
-const MORE: &str = "INSERT INTO video SELECT column1 AS video_id, column2 AS size, named_struct('audio', column3, \
+pub const MORE: &str = "INSERT INTO video SELECT column1 AS video_id, column2 AS size, named_struct('audio', column3, \
      'frames', column4) AS metaxy_provenance_by_field FROM (VALUES ('b', 21, 'a2', 'f9'), ('d', 4, 'a4', 'f4'))";
 
 /// Whether nothing but changes is compared for a query, and its rows, which have to be those of everything.
-async fn asked(base: &Base, sql: &str) -> (bool, Vec<Value>) {
+pub async fn asked(base: &Base, sql: &str) -> (bool, Vec<Value>) {
     let plan = query(&base.session, &format!("EXPLAIN ANALYZE {sql}")).await;
     let plan = plan[0]["plan"].as_str().unwrap().to_owned();
     let rows = query(&base.session, sql).await;
@@ -29,7 +29,7 @@ async fn asked(base: &Base, sql: &str) -> (bool, Vec<Value>) {
 
 /// Asks until an answer is noted. None is while any transaction of the server is under way that is as old as a row, and
 /// other tests have some.
-async fn noted(base: &Base) {
+pub async fn noted(base: &Base) {
     for _ in 0..200 {
         if asked(base, ALL).await.0 {
             return;
@@ -39,7 +39,7 @@ async fn noted(base: &Base) {
     panic!("no increment goes on from an earlier one");
 }
 
-async fn filled(schema: &str) -> Base {
+pub async fn filled(schema: &str) -> Base {
     let base = Base::new(schema, VIDEOS).await;
     base.run(&["SET metaxy.incremental_resolve = true", THREE_VIDEOS, CROPS]).await;
     noted(&base).await;

@@ -113,16 +113,20 @@ fn a_delete_leaves_a_row_alone_that_came_while_it_waited() {
 }
 
 /// A role that may do what `grants` say, in which `$S` is the schema of a project; dropped in the end.
-struct Role(String);
+pub struct Role(String);
 
 impl Role {
-    async fn new(name: &str) -> Self {
+    pub async fn new(name: &str) -> Self {
         let role = Self(format!("metaxy_{name}_{}", std::process::id()));
         server().await.batch_execute(&format!("CREATE ROLE {} LOGIN", role.0)).await.unwrap();
         role
     }
 
-    async fn may(&self, project: &Project, grants: &[&str]) {
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    pub async fn may(&self, project: &Project, grants: &[&str]) {
         for grant in grants {
             let grant = grant.replace("$S", &format!("\"{}\"", project.schema()));
             server().await.batch_execute(&format!("GRANT {grant} TO {}", self.0)).await.unwrap();
@@ -130,7 +134,7 @@ impl Role {
     }
 
     /// Works on the project's tables from now on as this role.
-    fn takes_over(&self, project: &Project) {
+    pub fn takes_over(&self, project: &Project) {
         let url = postgres();
         let (_, place) = url.split_once('@').unwrap();
         let file = project.path().join("metaxy.toml");
@@ -138,7 +142,7 @@ impl Role {
         std::fs::write(&file, text.replace(&url, &format!("postgresql://{}@{place}", self.0))).unwrap();
     }
 
-    async fn remove(self) {
+    pub async fn remove(self) {
         let sql = format!("DROP OWNED BY {0}; DROP ROLE {0}", self.0);
         server().await.batch_execute(&sql).await.unwrap();
     }

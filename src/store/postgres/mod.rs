@@ -5,6 +5,7 @@
 //! have the same time are ordered by where they are.
 
 mod append;
+mod comparisons;
 mod database;
 mod ddl;
 mod decode;
@@ -112,7 +113,7 @@ impl MetadataStore for PostgresStore {
     }
 
     fn push_down(&self, asked: &Asked<'_>) -> PushDown {
-        pushdown::push_down(&self.database, asked)
+        pushdown::push_down(&self.database, self.auto_create, asked)
     }
 
     fn location(&self) -> String {

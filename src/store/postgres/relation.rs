@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tokio_postgres::GenericClient;
 
+use super::comparisons::{self, Comparisons};
 use super::database::Database;
 use super::names::identifier;
 use super::types::PostgresType;
@@ -42,6 +43,8 @@ pub(crate) struct Relation {
     pub is_plain: bool,
     /// How many rows there are about, as far as the server keeps count.
     pub rows: i64,
+    /// The records of increments that are kept beside it.
+    pub comparisons: Comparisons,
 }
 
 /// A column in both worlds.
@@ -60,8 +63,13 @@ pub(crate) struct RelationColumn {
 const TABLE: &str = "SELECT c.oid, n.nspname::text, c.relkind::text, obj_description(c.oid, 'pg_class'), \
      pg_relation_filenode(c.oid), current_setting('server_encoding'), pg_has_role(c.relowner, 'USAGE'), \
      has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE'), \
-     greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid)) \
+     greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid)), \
+     k.oid IS NOT NULL, coalesce(has_table_privilege(k.oid, 'SELECT'), false), \
+     current_setting('transaction_read_only') = 'off' AND coalesce(has_table_privilege(k.oid, 'SELECT') \
+     AND has_table_privilege(k.oid, 'INSERT') AND has_table_privilege(k.oid, 'UPDATE') \
+     AND has_table_privilege(k.oid, 'DELETE'), has_schema_privilege(n.oid, 'CREATE')) \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     LEFT JOIN pg_catalog.pg_class k ON k.relnamespace = n.oid AND k.relname = $3 AND k.relkind = 'r' \
      WHERE n.nspname = coalesce($1, current_schema()) AND c.relname = $2 \
      AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
@@ -85,7 +93,10 @@ impl Relation {
         table: &str,
     ) -> Result<Option<Self>> {
         let failed = |error: tokio_postgres::Error| database.failed(&error);
-        let found = client.query_opt(TABLE, &[&database.schema(), &table]).await.map_err(failed)?;
+        let found = client
+            .query_opt(TABLE, &[&database.schema(), &table, &comparisons::TABLE])
+            .await
+            .map_err(failed)?;
         let Some(found) = found else { return Ok(None) };
         let (oid, kind): (u32, String) = (found.get(0), found.get(2));
         if !matches!(kind.as_str(), "r" | "p") {
@@ -105,9 +116,12 @@ impl Relation {
                 postgres,
             }
         });
+        let schema: String = found.get(1);
+        let (exist, readable, writable) = (found.get(9), found.get(10), found.get(11));
         Ok(Some(Self {
             database: Arc::clone(database),
-            schema: found.get(1),
+            comparisons: Comparisons { schema: schema.clone(), exist, readable, writable },
+            schema,
             table: table.to_owned(),
             oid,
             file: found.get(4),

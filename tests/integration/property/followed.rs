@@ -58,11 +58,16 @@ pub async fn follow(case: &Case, place: Place, sessions: &Sessions, seed: u64) -
             0 if place == Place::Delta => stray_files(world.product.folder()),
             0 => disturb(&world, &mut chance).await,
             1 => damage(records.path()),
+            2 if place == Place::Database => damage_shared(&world).await,
             _ => {}
         }
-        compare(&world, records.path(), &mut chance, &mut ways)
-            .await
-            .map_err(|e| format!("after step {n}: {e}"))?;
+        // Whoever asks from another machine has no files of its own yet, but what the database knows.
+        let other = tempfile::tempdir().unwrap();
+        let machine = match place {
+            Place::Database if chance.below(2) == 0 => other.path(),
+            _ => records.path(),
+        };
+        compare(&world, machine, &mut chance, &mut ways).await.map_err(|e| format!("after step {n}: {e}"))?;
         if n == middle && place == Place::Delta {
             copy(world.product.folder(), backup.path());
         }
@@ -174,6 +179,14 @@ fn stray_files(store: &Path) {
         let below = fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path());
         folders.extend(below.filter(|path| path.is_dir()));
     }
+}
+
+/// Leaves the first halves of records that a database has.
+async fn damage_shared(world: &World<'_>) {
+    let half = "UPDATE $s.\"metaxy$comparisons\" SET record = substr(record, 1, length(record) / 2)";
+    let anything = "to_regclass('$s.\"metaxy$comparisons\"') IS NOT NULL";
+    let block = format!("DO $do$ BEGIN IF {anything} THEN {half}; END IF; END $do$");
+    world.product.in_database(0, &block).await;
 }
 
 /// What is left of records when the machine stops while one is written.

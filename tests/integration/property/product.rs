@@ -209,7 +209,7 @@ impl<'a> Product<'a> {
         self.folder.as_ref().unwrap().path()
     }
 
-    /// Runs a statement about the table `$t` of a feature as another client, if there is that table.
+    /// Runs a statement about the table `$t` of a feature in the schema `$s` as another client, if there is that table.
     #[cfg(feature = "postgres")]
     pub async fn in_database(&self, feature: usize, statement: &str) {
         let key = FeatureKey::parse(&self.case.features[feature].key()).unwrap();
@@ -218,7 +218,7 @@ impl<'a> Product<'a> {
             tokio_postgres::connect(&crate::postgres_push::url(), tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
         if client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).await.unwrap().get(0) {
-            client.batch_execute(&statement.replace("$t", &table)).await.unwrap();
+            client.batch_execute(&statement.replace("$t", &table).replace("$s", SCHEMA)).await.unwrap();
         }
     }
 

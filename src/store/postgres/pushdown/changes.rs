@@ -18,11 +18,12 @@ use super::sql::Family;
 use super::statement::statement;
 use super::{Sql, literal, sql};
 use crate::columns::{INCREMENT, UPDATED_AT};
-use crate::records::Records;
+use crate::records::{Record, Records};
+use crate::store::postgres::comparisons::Comparisons;
 use crate::store::pushed::{Asked, Earlier};
 
 /// The form of the question and of what is kept of its tables; another one means that older records answer nothing.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 /// Comparing fewer rows than this takes no longer than finding out which of them have changed.
 const LARGE: i64 = 100_000;
 /// All classes of rows.
@@ -30,7 +31,7 @@ const CLASSES: [&str; 3] = ["new", "stale", "orphaned"];
 
 /// An increment that may go on from an earlier one.
 pub(super) struct Changes {
-    /// All that the answer depends on but the rows.
+    /// All that the answer depends on but the rows and which database they are in.
     pub question: String,
     /// What is read.
     pub tables: Vec<Table>,
@@ -42,7 +43,11 @@ pub(super) struct Changes {
     pub all: bool,
     /// Whether to go on only where that saves time.
     pub gain: bool,
-    pub records: Arc<Records>,
+    records: Arc<Records>,
+    /// What the database keeps for everybody.
+    pub comparisons: Comparisons,
+    /// Which database it is.
+    place: String,
     families: Vec<Family>,
     /// The statement over an array of keys, which servers can look at with several processes; a table they can't.
     listed: Option<Listed>,
@@ -72,7 +77,15 @@ pub(super) struct Table {
 
 impl Changes {
     /// The increment as one that may go on, or why it may not.
-    pub(super) fn try_new(asked: &Asked<'_>, find: Find<'_>, utf8: bool, database: &str) -> Sql<Self> {
+    ///
+    /// `database` is where it is. `auto_create`: a table for records may be created.
+    pub(super) fn try_new(
+        asked: &Asked<'_>,
+        find: Find<'_>,
+        utf8: bool,
+        database: &str,
+        auto_create: bool,
+    ) -> Sql<Self> {
         let Some(Earlier { records, gain }) = asked.earlier else {
             return Err("metaxy.incremental_resolve is off".to_owned());
         };
@@ -84,6 +97,7 @@ impl Changes {
             return Err("nothing is stored that could be compared with".to_owned());
         }
         let (mut tables, mut families, mut rows) = (Vec::new(), Vec::new(), 0);
+        let mut comparisons = None;
         let mut members = BTreeSet::new();
         for plan in plans {
             let laid = Laid::new(plan)?;
@@ -99,6 +113,7 @@ impl Changes {
             families = own_families;
             members.extend(own.iter().map(|key| member(&key.data_type)));
             rows += source.rows.max(0);
+            comparisons.get_or_insert_with(|| source.comparisons.clone());
             let own: Vec<String> = own.iter().enumerate().map(|key| OwnKey::named(key).0).collect();
             tables.push(Table {
                 name: source.name.clone(),
@@ -128,8 +143,12 @@ impl Changes {
             _ => None,
         };
         let changed = changed(None)?;
+        let mut comparisons = comparisons.ok_or("nothing is read")?;
+        comparisons.writable &= comparisons.exist || auto_create;
         Ok(Self {
-            question: format!("{FORM} {} {database}\n{question}", env!("CARGO_PKG_VERSION")),
+            question: format!("{FORM} {}\n{question}", env!("CARGO_PKG_VERSION")),
+            place: database.to_owned(),
+            comparisons,
             tables,
             sql: changed.sql,
             keys: Arc::new(Schema::new(key_fields)),
@@ -141,12 +160,31 @@ impl Changes {
         })
     }
 
-    /// What EXPLAIN says of it. Whether an earlier comparison still holds is only known when the tables are read.
+    /// What EXPLAIN says of it. Whether an earlier comparison still holds is only known when the tables are read, and
+    /// whether the database has one when it is asked.
     pub(super) fn said(&self) -> &'static str {
-        match self.records.get(&self.question) {
+        match self.own_record() {
             Some(_) => "changes since the last comparison, if its rows are still there",
+            None if self.comparisons.readable => {
+                "changes since the last comparison, if the database knows one and its rows are still there"
+            }
             None => "everything (there is no earlier comparison)",
         }
+    }
+
+    /// What this program knows of the question.
+    pub(super) fn own_record(&self) -> Option<Arc<Record>> {
+        self.records.get(&self.own_question())
+    }
+
+    /// Keeps a record where this program finds it again.
+    pub(super) fn keep(&self, record: Record) {
+        self.records.put(Record { question: self.own_question(), ..record });
+    }
+
+    /// The question with the place, since the program knows several databases.
+    fn own_question(&self) -> String {
+        format!("{}\n{}", self.question, self.place)
     }
 
     /// The statement over the keys of rows that were written since a snapshot, and these.

@@ -75,8 +75,21 @@ enum Compared {
 pub(super) async fn rows(run: Run, schema: SchemaRef) -> Result<SendableRecordBatchStream> {
     let Run { database, sql, counted, changes, went_on } = run;
     let mut lease = database.reader().await?;
+    let own = changes.own_record();
+    let latest = own.as_deref().and_then(|record| record.moments.first()).map(|moment| moment.version);
+    let others = match changes.comparisons.get(&lease, &changes.question, latest).await {
+        Ok(record) => record,
+        Err(_) => {
+            // That connection still waits for its answer.
+            lease = database.reader().await?;
+            None
+        }
+    };
+    let earlier: Vec<&Record> = others.iter().chain(own.as_deref()).collect();
     let begun = match begun(&lease, &changes).await {
-        Some(now) => compared(&database, &lease, &changes, &now).await.map(|compared| (now, compared)),
+        Some(now) => {
+            compared(&database, &lease, &changes, &now, &earlier).await.map(|compared| (now, compared))
+        }
         None => None,
     };
     let Some((now, compared)) = begun else {
@@ -119,19 +132,29 @@ async fn begun(client: &Client, changes: &Changes) -> Option<Now> {
     Some(Now { snapshot, written, hashes_arrays, tables: tables.collect::<Option<_>>()? })
 }
 
-/// What has to be compared now; `None` if the tables can't be counted.
-async fn compared(database: &Database, client: &Client, changes: &Changes, now: &Now) -> Option<Compared> {
-    let Some(record) = changes.records.get(&changes.question) else { return Some(Compared::Everything) };
-    let then = record.moments.first().map_or(0, |moment| moment.version);
+/// Whether a record is of the tables that there are now, and the snapshot it is of.
+fn is_of(record: &Record, changes: &Changes, now: &Now) -> Option<u64> {
+    let then = record.moments.first()?.version;
     let is_of = |(moment, table): (&Moment, &String)| moment.table == *table && moment.version == then;
     let is_known = record.moments.len() == now.tables.len()
         && record.moments.iter().zip(&now.tables).all(is_of)
         && record.keys.schema().fields() == changes.keys.fields()
         && then <= now.snapshot
         && now.snapshot - then < TRANSACTIONS;
-    if !is_known {
-        return Some(Compared::Everything);
-    }
+    is_known.then_some(then)
+}
+
+/// What has to be compared now, after one of these earlier comparisons, the best first; `None` if the tables can't be
+/// counted.
+async fn compared(
+    database: &Database,
+    client: &Client,
+    changes: &Changes,
+    now: &Now,
+    earlier: &[&Record],
+) -> Option<Compared> {
+    let known = earlier.iter().find_map(|record| Some((record, is_of(record, changes, now)?)));
+    let Some((record, then)) = known else { return Some(Compared::Everything) };
     let counted = counted(client, changes, then).await?;
     if counted.iter().zip(&record.moments).any(|(counted, moment)| counted.known != moment.commit) {
         return Some(Compared::Everything);
@@ -290,19 +313,37 @@ impl Going {
 
     /// All rows have come: keeps a record of the answer, if it is true of rows that can be told from later ones.
     async fn end(&mut self) {
-        if let Some(noted) = self.noted.take()
-            && let Ok(keys) = concat_batches(&self.changes.keys, &noted.keys)
-            && let Some(counted) = counted(&self.rows.lease, &self.changes, self.now.snapshot).await
-            && counted.iter().all(|table| table.before == table.rows)
-            && is_safe(&self.rows.lease, &self.now).await
-        {
-            let moments = std::mem::take(&mut self.now.tables).into_iter().zip(counted);
-            let version = self.now.snapshot;
-            let moments =
-                moments.map(|(table, counted)| Moment { table, version, commit: counted.known }).collect();
-            let question = self.changes.question.clone();
-            self.changes.records.put(Record { question, moments, keys });
+        let record = self.record().await;
+        if self.rows.lease.batch_execute("COMMIT").await.is_err() {
+            return;
         }
-        end(&mut self.rows.lease).await;
+        let mut is_free = true;
+        if let Some(record) = record {
+            is_free = self.changes.comparisons.put(&self.rows.lease, &record).await;
+            self.changes.keep(record);
+        }
+        if is_free {
+            self.rows.lease.done();
+        }
+    }
+
+    /// What the answer says to the next increment.
+    async fn record(&mut self) -> Option<Record> {
+        let noted = self.noted.take()?;
+        let keys = concat_batches(&self.changes.keys, &noted.keys).ok()?;
+        let counted = counted(&self.rows.lease, &self.changes, self.now.snapshot).await?;
+        // Rows of transactions that were under way can't be told from later ones.
+        if counted.iter().any(|table| table.before != table.rows)
+            || !is_safe(&self.rows.lease, &self.now).await
+        {
+            return None;
+        }
+        let (tables, version) = (std::mem::take(&mut self.now.tables), self.now.snapshot);
+        let moments = tables.into_iter().zip(counted).map(|(table, counted)| Moment {
+            table,
+            version,
+            commit: counted.known,
+        });
+        Some(Record { question: self.changes.question.clone(), moments: moments.collect(), keys })
     }
 }

@@ -48,13 +48,15 @@ use rows::{Source, SourceColumn};
 /// What can't be put into SQL, in words that EXPLAIN shows.
 type Sql<T> = Result<T, String>;
 
-/// The plan that computes an increment in `database`, or why it can't be computed there.
-pub(super) fn push_down(database: &Arc<Database>, asked: &Asked<'_>) -> PushDown {
+/// The plan that computes an increment in `database`, or why it can't be computed there. `auto_create`: tables of ours may
+/// be created.
+pub(super) fn push_down(database: &Arc<Database>, auto_create: bool, asked: &Asked<'_>) -> PushDown {
     let find = Find { relation: &|provider| relation(database, provider), changed: None };
     match statement::statement(asked, find, database.is_utf8()) {
         Ok(statement) => {
             // Where an increment can't go on from an earlier one, everything is compared.
-            let changes = Changes::try_new(asked, find, database.is_utf8(), database.shown()).ok();
+            let changes =
+                Changes::try_new(asked, find, database.is_utf8(), database.shown(), auto_create).ok();
             let schema = SchemaRef::clone(asked.schema);
             let plan = PostgresExec::new(Arc::clone(database), statement, changes.map(Arc::new), schema);
             PushDown::Plan(Arc::new(plan) as Arc<dyn ExecutionPlan>)
@@ -103,6 +105,7 @@ fn relation(database: &Arc<Database>, provider: &Arc<dyn TableProvider>) -> Sql<
         order: relation.selected(ROW_ORDER),
         plain: relation.is_plain,
         rows: relation.rows,
+        comparisons: relation.comparisons.clone(),
         columns: columns.collect(),
     })
 }

@@ -12,6 +12,7 @@ use crate::columns::{
     DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, UPDATED_AT, WAITING, field_version,
 };
 use crate::store::FeatureTable;
+use crate::store::postgres::comparisons::Comparisons;
 use crate::store::view::Others;
 
 /// A table of the database.
@@ -25,6 +26,8 @@ pub(super) struct Source {
     pub plain: bool,
     /// How many rows it has about.
     pub rows: i64,
+    /// The records of increments that are kept beside it.
+    pub comparisons: Comparisons,
     pub columns: Vec<SourceColumn>,
 }
 
