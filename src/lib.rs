@@ -71,6 +71,7 @@
 //! | [`session`] | attaching stores to a session, and the statement layer in front of it |
 //! | [`cli`] | the program: its prompt and its subcommands |
 
+mod boxed;
 pub mod catalog;
 pub mod cli;
 pub mod columns;

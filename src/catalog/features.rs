@@ -10,6 +10,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
 
 use super::table_names;
+use crate::boxed::BoxFuture;
 use crate::model::FeatureKey;
 use crate::store::{FeatureTable, Store};
 
@@ -44,21 +45,7 @@ impl SchemaProvider for FeaturesSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        let graph = self.store.graph().await?;
-        if let Ok(definition) = graph.lookup(name) {
-            let table = self.store.current_table(definition).await.unwrap_or_else(|error| {
-                FeatureTable::unreadable(Arc::clone(&self.store), Arc::clone(definition), &error)
-            });
-            return Ok(Some(Arc::new(table)));
-        }
-        if let Some(table) = self.session_table(name) {
-            return Ok(Some(table));
-        }
-        match &self.files {
-            // A name that could be a feature's is never taken for a file.
-            Some(files) if FeatureKey::parse(name).is_err() => files.try_new(name).await,
-            _ => Ok(None),
-        }
+        self.found(name).await
     }
 
     /// Listing tables must not open each of them.
@@ -89,5 +76,31 @@ impl SchemaProvider for FeaturesSchema {
 
     fn table_exist(&self, name: &str) -> bool {
         self.is_feature(name) || self.session_table(name).is_some()
+    }
+}
+
+impl FeaturesSchema {
+    /// The table of this name.
+    fn found<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<dyn TableProvider>>, DataFusionError>> {
+        Box::pin(async move {
+            let graph = self.store.graph().await?;
+            if let Ok(definition) = graph.lookup(name) {
+                let table = self.store.current_table(definition).await.unwrap_or_else(|error| {
+                    FeatureTable::unreadable(Arc::clone(&self.store), Arc::clone(definition), &error)
+                });
+                return Ok(Some(Arc::new(table) as Arc<dyn TableProvider>));
+            }
+            if let Some(table) = self.session_table(name) {
+                return Ok(Some(table));
+            }
+            match &self.files {
+                // A name that could be a feature's is never taken for a file.
+                Some(files) if FeatureKey::parse(name).is_err() => files.try_new(name).await,
+                _ => Ok(None),
+            }
+        })
     }
 }

@@ -9,6 +9,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::TableType;
 
 use super::table_names;
+use crate::boxed::BoxFuture;
 use crate::store::{FeatureTable, Store};
 
 #[derive(Debug)]
@@ -29,16 +30,7 @@ impl SchemaProvider for HistorySchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        let graph = self.store.graph().await?;
-        match graph.lookup(name) {
-            Ok(definition) => {
-                let table = self.store.history_table(definition).await.unwrap_or_else(|error| {
-                    FeatureTable::unreadable(Arc::clone(&self.store), Arc::clone(definition), &error)
-                });
-                Ok(Some(Arc::new(table)))
-            }
-            Err(_) => Ok(None),
-        }
+        self.found(name).await
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
@@ -47,5 +39,26 @@ impl SchemaProvider for HistorySchema {
 
     fn table_exist(&self, name: &str) -> bool {
         self.store.known_graph().is_some_and(|graph| graph.lookup(name).is_ok())
+    }
+}
+
+impl HistorySchema {
+    /// The table of this name.
+    fn found<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<dyn TableProvider>>, DataFusionError>> {
+        Box::pin(async move {
+            let graph = self.store.graph().await?;
+            match graph.lookup(name) {
+                Ok(definition) => {
+                    let table = self.store.history_table(definition).await.unwrap_or_else(|error| {
+                        FeatureTable::unreadable(Arc::clone(&self.store), Arc::clone(definition), &error)
+                    });
+                    Ok(Some(Arc::new(table) as Arc<dyn TableProvider>))
+                }
+                Err(_) => Ok(None),
+            }
+        })
     }
 }

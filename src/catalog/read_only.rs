@@ -10,6 +10,7 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::boxed::{self, BoxFuture};
 use crate::columns::ROW_ORDER;
 use crate::error::MetaxyError;
 
@@ -45,16 +46,7 @@ impl TableProvider for ReadOnly {
         TableType::View
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        self.inner.scan(state, Some(projection.unwrap_or(&all)), filters, limit).await
-    }
+    boxed::scan!(planned);
 
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         self.inner.supports_filters_pushdown(filters)
@@ -69,20 +61,25 @@ impl TableProvider for ReadOnly {
         self.refuse()
     }
 
-    async fn delete_from(&self, _state: &dyn Session, _filters: Vec<Expr>) -> Result<Arc<dyn ExecutionPlan>> {
-        self.refuse()
-    }
-
-    async fn update(
-        &self,
-        _state: &dyn Session,
-        _assignments: Vec<(String, Expr)>,
-        _filters: Vec<Expr>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.refuse()
-    }
+    boxed::refuse_changes!(refuse, refuse);
 
     async fn truncate(&self, _state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
         self.refuse()
+    }
+}
+
+impl ReadOnly {
+    /// The plan of a scan.
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+            self.inner.scan(state, Some(projection.unwrap_or(&all)), filters, limit).await
+        })
     }
 }

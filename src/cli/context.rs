@@ -13,6 +13,7 @@ use datafusion_cli::cli_context::CliSessionContext;
 use object_store::ObjectStore;
 use url::Url;
 
+use crate::boxed::BoxFuture;
 use crate::session::MetaxySession;
 
 /// A session that can be lent to datafusion-cli.
@@ -63,7 +64,22 @@ impl CliSessionContext for CliContext {
         CliSessionContext::register_table_options_extension_from_scheme(self.session.context(), scheme);
     }
 
-    async fn execute_logical_plan(&self, plan: LogicalPlan) -> Result<DataFrame, DataFusionError> {
-        Ok(self.session.start(plan).await?)
+    // As async_trait has it, but without a plan in a future of its own: see `boxed`.
+    fn execute_logical_plan<'life0, 'async_trait>(
+        &'life0 self,
+        plan: LogicalPlan,
+    ) -> BoxFuture<'async_trait, Result<DataFrame, DataFusionError>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        self.started(plan)
+    }
+}
+
+impl CliContext {
+    /// The rows of a plan.
+    fn started(&self, plan: LogicalPlan) -> BoxFuture<'_, Result<DataFrame, DataFusionError>> {
+        Box::pin(async move { Ok(self.session.start(plan).await?) })
     }
 }

@@ -28,6 +28,7 @@ use super::pinned::Pinned;
 use super::planning::Planner;
 use super::ranged_exec::RangedExec;
 use super::ranges::Ranges;
+use crate::boxed::{self, BoxFuture};
 use crate::columns::{INCREMENT, REASON};
 use crate::config::IncrementalResolve;
 use crate::error::MetaxyError;
@@ -411,26 +412,33 @@ impl TableProvider for IncrementTable {
         Ok(filters.iter().map(support).collect())
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    boxed::scan!(planned);
+}
+
+impl IncrementTable {
+    /// The plan of a scan.
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let planner = Planner::new(state)?;
-        let all = self.schema();
-        let schema = projection.map_or_else(|| Ok(Arc::clone(&all)), |p| all.project(p).map(Arc::new))?;
-        let wanted: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
-        let classes = self.classes(state, filters);
-        let limit = limit.filter(|_| filters.is_empty());
-        if !self.is_reviewed(state, filters, &wanted) {
-            return self.executor(&planner, &wanted, Rows { classes: &classes, limit }).await;
-        }
-        let description = &self.increment.description;
-        let needs = ReviewExec::needs(description, &wanted);
-        let plan = self.executor(&planner, &needs, Rows { classes: &classes, limit: None }).await?;
-        let lookups = Lookups::new(self.increment.inputs.clone(), planner.aside());
-        Ok(Arc::new(ReviewExec::try_new(plan, Arc::clone(description), lookups, schema)?))
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let planner = Planner::new(state)?;
+            let all = self.schema();
+            let schema = projection.map_or_else(|| Ok(Arc::clone(&all)), |p| all.project(p).map(Arc::new))?;
+            let wanted: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+            let classes = self.classes(state, filters);
+            let limit = limit.filter(|_| filters.is_empty());
+            if !self.is_reviewed(state, filters, &wanted) {
+                return self.executor(&planner, &wanted, Rows { classes: &classes, limit }).await;
+            }
+            let description = &self.increment.description;
+            let needs = ReviewExec::needs(description, &wanted);
+            let plan = self.executor(&planner, &needs, Rows { classes: &classes, limit: None }).await?;
+            let lookups = Lookups::new(self.increment.inputs.clone(), planner.aside());
+            Ok(Arc::new(ReviewExec::try_new(plan, Arc::clone(description), lookups, schema)?))
+        })
     }
 }

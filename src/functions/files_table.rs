@@ -24,6 +24,7 @@ use object_store::ObjectStore;
 use super::files_disk::{self, Disk};
 use super::files_found::{Content, Found, FoundAt};
 use super::files_objects::{self, Objects};
+use crate::boxed::{self, BoxFuture};
 use crate::columns::timestamp;
 use crate::config::redact;
 use crate::session::Extension;
@@ -112,20 +113,27 @@ impl TableProvider for FilesTable {
         TableType::Temporary
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    boxed::scan!(planned);
+}
+
+impl FilesTable {
+    /// The plan of a scan.
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        let columns = projection.unwrap_or(&all).clone();
-        let schema = Arc::new(self.schema.project(&columns)?);
-        let source = self.source(state)?;
-        let listing = Listing { location: redact(&self.location), source, schema: Arc::clone(&schema) };
-        let partition: Arc<dyn PartitionStream> = Arc::new(listing);
-        StreamingTable::try_new(schema, vec![partition])?.scan(state, None, filters, limit).await
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+            let columns = projection.unwrap_or(&all).clone();
+            let schema = Arc::new(self.schema.project(&columns)?);
+            let source = self.source(state)?;
+            let listing = Listing { location: redact(&self.location), source, schema: Arc::clone(&schema) };
+            let partition: Arc<dyn PartitionStream> = Arc::new(listing);
+            StreamingTable::try_new(schema, vec![partition])?.scan(state, None, filters, limit).await
+        })
     }
 }
 

@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 
 use super::arguments::Arguments;
 use super::scan;
+use crate::boxed::{self, BoxFuture};
 use crate::catalog::SYSTEM_SCHEMA;
 use crate::session::Extension;
 use crate::store::{ParentResolution, Store};
@@ -111,15 +112,22 @@ impl TableProvider for ResolutionTable {
         TableType::Temporary
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    boxed::scan!(planned);
+}
+
+impl ResolutionTable {
+    /// The plan of a scan.
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let parents = self.store.resolution(&self.feature).await.map_err(DataFusionError::from)?;
-        let rows = MemTable::try_new(self.schema(), vec![vec![self.batch(&parents)?]])?;
-        rows.scan(state, projection, filters, limit).await
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let parents = self.store.resolution(&self.feature).await.map_err(DataFusionError::from)?;
+            let rows = MemTable::try_new(self.schema(), vec![vec![self.batch(&parents)?]])?;
+            rows.scan(state, projection, filters, limit).await
+        })
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::common::exec_err;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::prelude::SessionContext;
@@ -10,6 +9,7 @@ use datafusion::prelude::SessionContext;
 use super::Extension;
 use super::delete_rule::DeleteRows;
 use super::insert_rule::InsertByName;
+use crate::boxed::BoxFuture;
 use crate::catalog::StoreCatalog;
 use crate::engine::ExecuteIncrements;
 use crate::error::Result;
@@ -17,7 +17,6 @@ use crate::functions::Functions;
 use crate::hash::{metaxy_hash, metaxy_hash_agg};
 
 /// Adds stores to a [`SessionContext`].
-#[async_trait]
 pub trait SessionContextExt {
     /// Adds everything in one call: each store as a catalog, `resolve_update` and `files`, the hash functions, and
     /// the `metaxy.*` options. The session's default catalog and other settings stay as they are.
@@ -27,7 +26,7 @@ pub trait SessionContextExt {
     ///
     /// # Errors
     /// A catalog of a store's name exists already, or a store can't be read.
-    async fn attach_metaxy(&self, extension: &Arc<Extension>) -> Result<()>;
+    fn attach_metaxy<'a>(&'a self, extension: &'a Arc<Extension>) -> BoxFuture<'a, Result<()>>;
 }
 
 /// Adds stores to a [`SessionStateBuilder`].
@@ -37,11 +36,12 @@ pub trait SessionStateBuilderExt: Sized {
     fn with_metaxy(self, extension: &Arc<Extension>) -> Self;
 }
 
-#[async_trait]
 impl SessionContextExt for SessionContext {
-    async fn attach_metaxy(&self, extension: &Arc<Extension>) -> Result<()> {
-        attach(self, extension)?;
-        extension.refresh().await
+    fn attach_metaxy<'a>(&'a self, extension: &'a Arc<Extension>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            attach(self, extension)?;
+            extension.refresh().await
+        })
     }
 }
 

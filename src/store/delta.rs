@@ -29,6 +29,7 @@ use super::row_order::{FILE_COLUMN, FileRanks, RowOrderExec, in_order};
 use super::{
     Append, MetadataStore, RecordedSettings, StoredTable, TableSnapshot, TableState, Vacuum, VacuumedFile,
 };
+use crate::boxed::{self, BoxFuture};
 use crate::columns::{PROVENANCE, ROW_ORDER};
 use crate::config::StoreConfig;
 use crate::error::{MetaxyError, Result};
@@ -260,71 +261,77 @@ impl TableProvider for DeltaRows {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 
+    boxed::scan!(planned);
+}
+
+impl DeltaRows {
     /// Reads the table as it is now, not as it was when it was opened: a view that was made earlier must not
     /// answer from an old version.
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let mut table = self.table.clone();
-        if !self.pinned {
-            table.update_state().await?;
-        }
-        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        let projection = projection.unwrap_or(&all);
-        let order = self.schema.fields().len() - 1;
-        let wants_order = projection.contains(&order);
-        let mut builder = table.table_provider();
-        if wants_order {
-            builder = builder.with_file_column(FILE_COLUMN);
-        }
-        if let Some(files) = &self.files {
-            let root = table.table_url();
-            builder = builder.with_file_paths(files.iter().map(|name| url_of_file(root, name)));
-        }
-        let rows = builder.await?;
-        let current = rows.schema();
-        let mut indices = projection
-            .iter()
-            .filter(|&&i| i != order)
-            .map(|&i| Ok(current.index_of(self.schema.field(i).name())?))
-            .collect::<DataFusionResult<Vec<_>>>()?;
-        let filters = supported(rows.as_ref(), filters)?;
-        // Of few rows, other columns are not read where the row is not one of them.
-        let rough = self.rough && !filters.iter().any(is_among);
-        if wants_order {
-            indices.push(current.index_of(FILE_COLUMN)?);
-        }
-        let limit = limit.filter(|_| !wants_order);
-        let scan = rows.scan(state, Some(&indices), &filters, limit).await?;
-        let scan = read_well(scan, rough)?;
-        let now = Self { table, pinned: true, latest: None, ..self.clone() };
-        let scan = match wanted_by(&filters) {
-            Some(wanted) if !now.has_other_names()? => {
-                let newest = match &self.latest {
-                    Some(latest) if latest.id == wanted.column => {
-                        now.newest(latest, &mut wanted.clone(), &filters, state).await?
-                    }
-                    _ => Vec::new(),
-                };
-                only_pages_of(scan, wanted, &newest, now.table.table_url(), state).await?
+    ) -> BoxFuture<'a, DataFusionResult<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let mut table = self.table.clone();
+            if !self.pinned {
+                table.update_state().await?;
             }
-            _ => scan,
-        };
-        let table = now.table;
-        if !wants_order {
-            return Ok(scan);
-        }
-        let paths = match &self.files {
-            Some(paths) => paths.clone(),
-            None => ranked_files(&table)?.iter().map(|file| file.path().into_owned()).collect(),
-        };
-        let ranks = file_ranks(&table, &paths);
-        let numbered = RowOrderExec::try_new(scan, ranks, state.config_options())?;
-        in_order(Arc::new(numbered), projection, order)
+            let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+            let projection = projection.unwrap_or(&all);
+            let order = self.schema.fields().len() - 1;
+            let wants_order = projection.contains(&order);
+            let mut builder = table.table_provider();
+            if wants_order {
+                builder = builder.with_file_column(FILE_COLUMN);
+            }
+            if let Some(files) = &self.files {
+                let root = table.table_url();
+                builder = builder.with_file_paths(files.iter().map(|name| url_of_file(root, name)));
+            }
+            let rows = builder.await?;
+            let current = rows.schema();
+            let mut indices = projection
+                .iter()
+                .filter(|&&i| i != order)
+                .map(|&i| Ok(current.index_of(self.schema.field(i).name())?))
+                .collect::<DataFusionResult<Vec<_>>>()?;
+            let filters = supported(rows.as_ref(), filters)?;
+            // Of few rows, other columns are not read where the row is not one of them.
+            let rough = self.rough && !filters.iter().any(is_among);
+            if wants_order {
+                indices.push(current.index_of(FILE_COLUMN)?);
+            }
+            let limit = limit.filter(|_| !wants_order);
+            let scan = rows.scan(state, Some(&indices), &filters, limit).await?;
+            let scan = read_well(scan, rough)?;
+            let now = Self { table, pinned: true, latest: None, ..self.clone() };
+            let scan = match wanted_by(&filters) {
+                Some(wanted) if !now.has_other_names()? => {
+                    let newest = match &self.latest {
+                        Some(latest) if latest.id == wanted.column => {
+                            now.newest(latest, &mut wanted.clone(), &filters, state).await?
+                        }
+                        _ => Vec::new(),
+                    };
+                    only_pages_of(scan, wanted, &newest, now.table.table_url(), state).await?
+                }
+                _ => scan,
+            };
+            let table = now.table;
+            if !wants_order {
+                return Ok(scan);
+            }
+            let paths = match &self.files {
+                Some(paths) => paths.clone(),
+                None => ranked_files(&table)?.iter().map(|file| file.path().into_owned()).collect(),
+            };
+            let ranks = file_ranks(&table, &paths);
+            let numbered = RowOrderExec::try_new(scan, ranks, state.config_options())?;
+            in_order(Arc::new(numbered), projection, order)
+        })
     }
 }
 

@@ -23,6 +23,7 @@ use super::delta_schema::{has_naive_time, merge, to_delta};
 use super::delta_stage::Stage;
 use super::stamp::{later_than, read_back};
 use super::{Append, Basis, times};
+use crate::boxed::BoxFuture;
 use crate::error::{MetaxyError, Result};
 use crate::hash::HashSettings;
 use crate::model::FeatureKey;
@@ -38,34 +39,40 @@ const COMMITS_TO_READ: u32 = 10;
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Appends rows to the feature's table in one commit, creating it or adding columns as needed.
-pub(crate) async fn append(store: &DeltaStore, feature: &FeatureKey, rows: Append) -> Result<u64> {
-    let Append { schema, rows, settings, id_columns, write_key, time, only_at } = rows;
-    let commit = Commit { store, feature, settings, write_key, only_at };
-    let table = store.load(feature).await?;
-    if let Some(table) = &table
-        && commit.was_done(table).await?
-    {
-        return Ok(0);
-    }
-    let log_store = match &table {
-        Some(table) => table.log_store(),
-        None => store.table(feature)?.log_store(),
-    };
-    let latest = match &table {
-        Some(table) => times::latest_time(table).await?,
-        None => None,
-    };
-    let files = log_store.object_store(None);
-    let check = || store.location.check_writable(feature);
-    let outcome =
-        match Stage::write(files, schema, id_columns, (time, later_than(latest)), rows, &check).await {
-            Ok(stage) => commit.run(stage, log_store).await,
-            Err(error) => Err(error),
+pub(crate) fn append<'a>(
+    store: &'a DeltaStore,
+    feature: &'a FeatureKey,
+    rows: Append,
+) -> BoxFuture<'a, Result<u64>> {
+    Box::pin(async move {
+        let Append { schema, rows, settings, id_columns, write_key, time, only_at } = rows;
+        let commit = Commit { store, feature, settings, write_key, only_at };
+        let table = store.load(feature).await?;
+        if let Some(table) = &table
+            && commit.was_done(table).await?
+        {
+            return Ok(0);
+        }
+        let log_store = match &table {
+            Some(table) => table.log_store(),
+            None => store.table(feature)?.log_store(),
         };
-    if outcome.is_err() {
-        store.location.tidy(&store.location.table_path(feature));
-    }
-    outcome
+        let latest = match &table {
+            Some(table) => times::latest_time(table).await?,
+            None => None,
+        };
+        let files = log_store.object_store(None);
+        let check = || store.location.check_writable(feature);
+        let outcome =
+            match Stage::write(files, schema, id_columns, (time, later_than(latest)), rows, &check).await {
+                Ok(stage) => commit.run(stage, log_store).await,
+                Err(error) => Err(error),
+            };
+        if outcome.is_err() {
+            store.location.tidy(&store.location.table_path(feature));
+        }
+        outcome
+    })
 }
 
 struct Commit<'a> {

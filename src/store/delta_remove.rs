@@ -19,6 +19,7 @@ use super::row_order::MOST_FILES;
 use super::snapshot::{Replacement, Rewrite, RewriteOutcome, TablePart};
 use super::stamp::{later_than, read_back};
 use super::{Append, TableSnapshot, WriteTime, times};
+use crate::boxed::BoxFuture;
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
 
@@ -120,29 +121,7 @@ impl TableSnapshot for DeltaSnapshot {
     }
 
     async fn remove(&self, rows: &[u64], append: Option<Append>) -> Result<u64> {
-        let mut replaced = Replaced::default();
-        let mut outcome = self.stage(rows, &mut replaced).await;
-        if let (Ok(()), Some(append)) = (&outcome, append) {
-            let latest = times::latest_time(&self.table).await?;
-            let files = self.table.log_store().object_store(None);
-            let time = (append.time, later_than(latest));
-            match Stage::write(files, append.schema, append.id_columns, time, append.rows, &|| Ok(())).await {
-                Ok(stage) => replaced.appended = Some(stage),
-                Err(error) => outcome = Err(error),
-            }
-        }
-        // What is appended was worked out from all rows there were.
-        let needs = if replaced.appended.is_some() { Needs::Unchanged } else { Needs::Replaced };
-        if outcome.is_ok() {
-            let operation = DeltaOperation::Delete { predicate: None };
-            let lost = || removed_meanwhile(&self.feature);
-            outcome = replaced.commit(self, needs, operation, &lost).await;
-        }
-        if let Err(error) = outcome {
-            replaced.discard().await;
-            return Err(error);
-        }
-        Ok(rows.len() as u64)
+        self.removed(rows, append).await
     }
 
     /// Files of one modification time are one part: new files could not be put between them.
@@ -209,6 +188,37 @@ impl TableSnapshot for DeltaSnapshot {
 }
 
 impl DeltaSnapshot {
+    /// Takes rows out, as [`TableSnapshot::remove`] says.
+    fn removed<'a>(&'a self, rows: &'a [u64], append: Option<Append>) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            let mut replaced = Replaced::default();
+            let mut outcome = self.stage(rows, &mut replaced).await;
+            if let (Ok(()), Some(append)) = (&outcome, append) {
+                let latest = times::latest_time(&self.table).await?;
+                let files = self.table.log_store().object_store(None);
+                let time = (append.time, later_than(latest));
+                match Stage::write(files, append.schema, append.id_columns, time, append.rows, &|| Ok(()))
+                    .await
+                {
+                    Ok(stage) => replaced.appended = Some(stage),
+                    Err(error) => outcome = Err(error),
+                }
+            }
+            // What is appended was worked out from all rows there were.
+            let needs = if replaced.appended.is_some() { Needs::Unchanged } else { Needs::Replaced };
+            if outcome.is_ok() {
+                let operation = DeltaOperation::Delete { predicate: None };
+                let lost = || removed_meanwhile(&self.feature);
+                outcome = replaced.commit(self, needs, operation, &lost).await;
+            }
+            if let Err(error) = outcome {
+                replaced.discard().await;
+                return Err(error);
+            }
+            Ok(rows.len() as u64)
+        })
+    }
+
     /// The files of these parts, in the order of their rows.
     fn files_of(&self, parts: Range<usize>) -> Result<Vec<LogicalFileView>> {
         let all = self.parts()?;

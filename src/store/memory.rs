@@ -22,6 +22,7 @@ use super::stamp::stamped;
 use super::{
     Append, Basis, MetadataStore, RecordedSettings, StoredTable, TableSnapshot, TableState, WriteTime,
 };
+use crate::boxed::{self, BoxFuture};
 use crate::columns::{DELETED_AT, ROW_ORDER, UPDATED_AT};
 use crate::error::{MetaxyError, Result};
 use crate::hash::HashSettings;
@@ -218,36 +219,45 @@ impl TableSnapshot for MemorySnapshot {
     }
 
     async fn remove(&self, rows: &[u64], append: Option<Append>) -> Result<u64> {
-        let added = match append {
-            Some(append) => {
-                Some((append.schema, append.time, append.rows.try_collect::<Vec<RecordBatch>>().await?))
+        self.removed(rows, append).await
+    }
+}
+
+impl MemorySnapshot {
+    /// Takes rows out, as [`TableSnapshot::remove`] says.
+    fn removed<'a>(&'a self, rows: &'a [u64], append: Option<Append>) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            let added = match append {
+                Some(append) => {
+                    Some((append.schema, append.time, append.rows.try_collect::<Vec<RecordBatch>>().await?))
+                }
+                None => None,
+            };
+            let mut tables = self.tables.lock();
+            // What is appended was worked out from all rows there were.
+            let same = |now: &&Table| {
+                now.removals == self.table.removals && (added.is_none() || now.state() == self.table.state())
+            };
+            let Some(mut table) = tables.get(&self.feature).filter(same).cloned() else {
+                return Err(removed_meanwhile(&self.feature));
+            };
+            let mut start = 0_u64;
+            for batch in &mut table.batches {
+                let end = start + batch.num_rows() as u64;
+                let gone = &rows[rows.partition_point(|&r| r < start)..rows.partition_point(|&r| r < end)];
+                if !gone.is_empty() {
+                    *batch = without(batch, gone.iter().map(|row| row - start))?;
+                }
+                start = end;
             }
-            None => None,
-        };
-        let mut tables = self.tables.lock();
-        // What is appended was worked out from all rows there were.
-        let same = |now: &&Table| {
-            now.removals == self.table.removals && (added.is_none() || now.state() == self.table.state())
-        };
-        let Some(mut table) = tables.get(&self.feature).filter(same).cloned() else {
-            return Err(removed_meanwhile(&self.feature));
-        };
-        let mut start = 0_u64;
-        for batch in &mut table.batches {
-            let end = start + batch.num_rows() as u64;
-            let gone = &rows[rows.partition_point(|&r| r < start)..rows.partition_point(|&r| r < end)];
-            if !gone.is_empty() {
-                *batch = without(batch, gone.iter().map(|row| row - start))?;
+            table.batches.retain(|batch| batch.num_rows() > 0);
+            table.removals += 1;
+            if let Some((schema, time, batches)) = added {
+                table.add(&self.feature, &schema, &batches, time)?;
             }
-            start = end;
-        }
-        table.batches.retain(|batch| batch.num_rows() > 0);
-        table.removals += 1;
-        if let Some((schema, time, batches)) = added {
-            table.add(&self.feature, &schema, &batches, time)?;
-        }
-        tables.insert(self.feature.clone(), table);
-        Ok(rows.len() as u64)
+            tables.insert(self.feature.clone(), table);
+            Ok(rows.len() as u64)
+        })
     }
 }
 
@@ -293,15 +303,22 @@ impl TableProvider for MemoryRows {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    boxed::scan!(planned);
+}
+
+impl MemoryRows {
+    /// The plan of a scan.
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-        let table = MemTable::try_new(Arc::clone(&self.schema), vec![self.batches()?])?;
-        table.scan(state, projection, filters, limit).await
+    ) -> BoxFuture<'a, datafusion::common::Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let table = MemTable::try_new(Arc::clone(&self.schema), vec![self.batches()?])?;
+            table.scan(state, projection, filters, limit).await
+        })
     }
 }
 

@@ -17,6 +17,7 @@ use super::stamp::later_than;
 use super::stamp::read_back;
 use super::times::read_latest;
 use super::{Append, Basis};
+use crate::boxed::BoxFuture;
 use crate::error::{MetaxyError, Result};
 use crate::hash::HashSettings;
 use crate::model::FeatureKey;
@@ -29,19 +30,25 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 const ABANDONED: Duration = Duration::from_hours(24);
 
 /// Appends rows to the feature's folder as one file.
-pub(crate) async fn append(store: &ParquetStore, feature: &FeatureKey, rows: Append) -> Result<u64> {
-    let outcome = stage_and_publish(store, feature, rows).await;
-    let table = store.location.table_path(feature);
-    let staging = format!("{table}/{STAGING}");
-    if outcome.is_ok() {
-        // Only now: what a replacement of files has staged has its name.
-        store.location.sweep(&staging, ABANDONED);
-    }
-    store.location.tidy(&staging);
-    if outcome.is_err() {
-        store.location.tidy(&table);
-    }
-    outcome
+pub(crate) fn append<'a>(
+    store: &'a ParquetStore,
+    feature: &'a FeatureKey,
+    rows: Append,
+) -> BoxFuture<'a, Result<u64>> {
+    Box::pin(async move {
+        let outcome = stage_and_publish(store, feature, rows).await;
+        let table = store.location.table_path(feature);
+        let staging = format!("{table}/{STAGING}");
+        if outcome.is_ok() {
+            // Only now: what a replacement of files has staged has its name.
+            store.location.sweep(&staging, ABANDONED);
+        }
+        store.location.tidy(&staging);
+        if outcome.is_err() {
+            store.location.tidy(&table);
+        }
+        outcome
+    })
 }
 
 async fn stage_and_publish(store: &ParquetStore, feature: &FeatureKey, rows: Append) -> Result<u64> {

@@ -18,6 +18,7 @@ use super::row_order::MOST_FILES;
 use super::snapshot::{Replacement, Rewrite, RewriteOutcome, TablePart};
 use super::stamp::{later_than, read_back};
 use super::{Append, TableSnapshot, WriteTime};
+use crate::boxed::BoxFuture;
 use crate::error::{MetaxyError, Result};
 use crate::model::FeatureKey;
 
@@ -149,25 +150,7 @@ impl TableSnapshot for ParquetSnapshot {
     }
 
     async fn remove(&self, rows: &[u64], append: Option<Append>) -> Result<u64> {
-        if self.files.files.len() as u64 > MOST_FILES {
-            return Err(self.folder.error("", "it has too many files to delete from; optimize it first"));
-        }
-        let mut gone = Vec::new();
-        for (rank, positions) in by_file(rows) {
-            match self.files.files.get(rank) {
-                Some(file) => gone.push((file, positions)),
-                None => return Err(self.folder.error("", "a row to delete is in no file of it")),
-            }
-        }
-        // What stands in for removed rows was worked out from all that there are.
-        let needs = if append.is_some() { Needs::Unchanged } else { Needs::Replaced };
-        let outcome = match self.without(gone, append).await {
-            Ok(files) => files.commit(&self.files, needs, &|| removed_meanwhile(&self.feature)).await,
-            Err(error) => Err(error),
-        };
-        self.tidy();
-        outcome?;
-        Ok(rows.len() as u64)
+        self.removed(rows, append).await
     }
 
     fn parts(&self) -> Result<Vec<TablePart>> {
@@ -194,5 +177,32 @@ impl TableSnapshot for ParquetSnapshot {
         };
         self.tidy();
         outcome
+    }
+}
+
+impl ParquetSnapshot {
+    /// Takes rows out, as [`TableSnapshot::remove`] says.
+    fn removed<'a>(&'a self, rows: &'a [u64], append: Option<Append>) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(async move {
+            if self.files.files.len() as u64 > MOST_FILES {
+                return Err(self.folder.error("", "it has too many files to delete from; optimize it first"));
+            }
+            let mut gone = Vec::new();
+            for (rank, positions) in by_file(rows) {
+                match self.files.files.get(rank) {
+                    Some(file) => gone.push((file, positions)),
+                    None => return Err(self.folder.error("", "a row to delete is in no file of it")),
+                }
+            }
+            // What stands in for removed rows was worked out from all that there are.
+            let needs = if append.is_some() { Needs::Unchanged } else { Needs::Replaced };
+            let outcome = match self.without(gone, append).await {
+                Ok(files) => files.commit(&self.files, needs, &|| removed_meanwhile(&self.feature)).await,
+                Err(error) => Err(error),
+            };
+            self.tidy();
+            outcome?;
+            Ok(rows.len() as u64)
+        })
     }
 }

@@ -25,6 +25,7 @@ use super::delta_schema::merge;
 use super::parquet_damage::NamedErrorsExec;
 use super::parquet_folder::{Files, ParquetFolder};
 use super::row_order::{FILE_COLUMN, FileRanks, RowOrderExec, in_order};
+use crate::boxed::{self, BoxFuture};
 use crate::columns::ROW_ORDER;
 
 /// All rows of a folder, with their row order as a last column.
@@ -112,40 +113,46 @@ impl TableProvider for ParquetRows {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 
+    boxed::scan!(planned);
+}
+
+impl ParquetRows {
     /// Reads the files that are there now, not those that were there when the folder was opened: a view that was made
     /// earlier must not miss later writes.
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let files = match &self.pinned {
-            Some(files) => Arc::clone(files),
-            None => Arc::new(self.folder.files().await?),
-        };
-        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        let projection = projection.unwrap_or(&all);
-        let wanted = Arc::new(self.schema.project(projection)?);
-        if files.is_empty() {
-            return Ok(Arc::new(EmptyExec::new(wanted)));
-        }
-        let columns = self.columns(&files)?;
-        let order = self.schema.fields().len() - 1;
-        let mut indices = projection
-            .iter()
-            .filter(|&&i| i != order)
-            .map(|&i| Ok(columns.index_of(self.schema.field(i).name())?))
-            .collect::<Result<Vec<_>>>()?;
-        if !projection.contains(&order) {
-            let limit = limit.filter(|_| filters.is_empty());
-            return as_opened(self.read(state, &files, &columns, indices, filters, limit)?, &wanted);
-        }
-        indices.push(columns.fields().len());
-        let scan = self.read(state, &files, &columns, indices, filters, None)?;
-        let numbered = RowOrderExec::try_new(scan, ranks(&files), state.config_options())?;
-        as_opened(in_order(Arc::new(numbered), projection, order)?, &wanted)
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let files = match &self.pinned {
+                Some(files) => Arc::clone(files),
+                None => Arc::new(self.folder.files().await?),
+            };
+            let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+            let projection = projection.unwrap_or(&all);
+            let wanted = Arc::new(self.schema.project(projection)?);
+            if files.is_empty() {
+                return Ok(Arc::new(EmptyExec::new(wanted)) as Arc<dyn ExecutionPlan>);
+            }
+            let columns = self.columns(&files)?;
+            let order = self.schema.fields().len() - 1;
+            let mut indices = projection
+                .iter()
+                .filter(|&&i| i != order)
+                .map(|&i| Ok(columns.index_of(self.schema.field(i).name())?))
+                .collect::<Result<Vec<_>>>()?;
+            if !projection.contains(&order) {
+                let limit = limit.filter(|_| filters.is_empty());
+                return as_opened(self.read(state, &files, &columns, indices, filters, limit)?, &wanted);
+            }
+            indices.push(columns.fields().len());
+            let scan = self.read(state, &files, &columns, indices, filters, None)?;
+            let numbered = RowOrderExec::try_new(scan, ranks(&files), state.config_options())?;
+            as_opened(in_order(Arc::new(numbered), projection, order)?, &wanted)
+        })
     }
 }
 
@@ -200,5 +207,6 @@ fn as_opened(plan: Arc<dyn ExecutionPlan>, wanted: &SchemaRef) -> Result<Arc<dyn
         };
         (column, want.name().clone())
     });
-    Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), Arc::clone(&plan))?))
+    Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), Arc::clone(&plan))?)
+        as Arc<dyn ExecutionPlan>)
 }

@@ -12,6 +12,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 
 use super::Store;
+use crate::boxed::{self, BoxFuture};
 
 const COLUMNS: [&str; 3] = ["feature_key", "metaxy_feature_version", "feature_spec"];
 
@@ -39,21 +40,28 @@ impl TableProvider for PastDefinitions {
         TableType::Temporary
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    boxed::scan!(planned);
+}
+
+impl PastDefinitions {
+    /// The plan of a scan.
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = match self.store.feature_versions().await.map_err(DataFusionError::from)? {
-            Some(table) => {
-                let text = COLUMNS.map(|name| cast(col(name), DataType::Utf8).alias(name));
-                SessionContext::new().read_table(table)?.select(text.to_vec())?.collect().await?
-            }
-            None => Vec::new(),
-        };
-        let rows = MemTable::try_new(self.schema(), vec![rows])?;
-        rows.scan(state, projection, filters, limit).await
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let rows = match self.store.feature_versions().await.map_err(DataFusionError::from)? {
+                Some(table) => {
+                    let text = COLUMNS.map(|name| cast(col(name), DataType::Utf8).alias(name));
+                    SessionContext::new().read_table(table)?.select(text.to_vec())?.collect().await?
+                }
+                None => Vec::new(),
+            };
+            let rows = MemTable::try_new(self.schema(), vec![rows])?;
+            rows.scan(state, projection, filters, limit).await
+        })
     }
 }

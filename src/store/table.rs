@@ -25,6 +25,7 @@ use super::search::Search;
 use super::view::{Others, View};
 use super::write::FeatureSink;
 use super::{Store, StoredTable};
+use crate::boxed::{self, BoxFuture};
 use crate::columns::{
     DATA_VERSION_BY_FIELD, DELETED_AT, FEATURE_VERSION, ROW_ORDER, SYSTEM_COLUMNS, UPDATED_AT, WAITING,
     field_version, is_system,
@@ -412,27 +413,7 @@ impl TableProvider for FeatureTable {
         None
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(stored) = self.stored.as_ref().filter(|_| self.exists()) else {
-            return Err(self.not_found().into());
-        };
-        if let Some(search) = self.search() {
-            search.tell(&self.store, &self.definition.spec.key, state);
-        }
-        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        let projection = projection.unwrap_or(&all);
-        if self.view.sample_history {
-            self.scan_history(stored, state, projection, filters, limit).await
-        } else {
-            self.scan_latest(stored, state, projection, filters).await
-        }
-    }
+    boxed::scan!(planned);
 
     /// Before the latest row is known, only a filter on the ids may drop rows: any other could drop the latest
     /// row of a sample and bring an older one back.
@@ -478,23 +459,47 @@ impl TableProvider for FeatureTable {
     // DataFusion hands over the filters of the optimised plan, from which `IN (SELECT …)`, `EXISTS`, `WHERE false`
     // and LIMIT are gone; no filters would mean all rows. So these never do anything.
 
-    async fn delete_from(&self, _state: &dyn Session, _filters: Vec<Expr>) -> Result<Arc<dyn ExecutionPlan>> {
+    boxed::refuse_changes!(refuse_delete, refuse_update);
+
+    async fn truncate(&self, _state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        self.refuse(format!("feature {}: TRUNCATE is not supported", self.definition.spec.key))
+    }
+}
+
+impl FeatureTable {
+    fn refuse_delete(&self) -> Result<Arc<dyn ExecutionPlan>> {
         self.refuse(format!("feature {}: DELETE is not supported", self.definition.spec.key))
     }
 
-    async fn update(
-        &self,
-        _state: &dyn Session,
-        _assignments: Vec<(String, Expr)>,
-        _filters: Vec<Expr>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn refuse_update(&self) -> Result<Arc<dyn ExecutionPlan>> {
         self.refuse(format!(
             "feature {}: rows are not updated in place; write the sample again with INSERT",
             self.definition.spec.key
         ))
     }
 
-    async fn truncate(&self, _state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
-        self.refuse(format!("feature {}: TRUNCATE is not supported", self.definition.spec.key))
+    /// The plan of a scan.
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let Some(stored) = self.stored.as_ref().filter(|_| self.exists()) else {
+                return Err(self.not_found().into());
+            };
+            if let Some(search) = self.search() {
+                search.tell(&self.store, &self.definition.spec.key, state);
+            }
+            let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+            let projection = projection.unwrap_or(&all);
+            if self.view.sample_history {
+                self.scan_history(stored, state, projection, filters, limit).await
+            } else {
+                self.scan_latest(stored, state, projection, filters).await
+            }
+        })
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::boxed::{self, BoxFuture};
+
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
@@ -24,19 +26,26 @@ impl TableProvider for Unfiltered {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+    boxed::scan!(planned);
+}
+
+impl Unfiltered {
+    /// The plan of a scan.
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        _filters: &'a [Expr],
         _limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let config = state.config().clone().with_target_partitions(1);
-        let state = SessionStateBuilder::new()
-            .with_default_features()
-            .with_config(config)
-            .with_runtime_env(Arc::clone(state.runtime_env()))
-            .build();
-        self.0.scan(&state, projection, &[], None).await
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let config = state.config().clone().with_target_partitions(1);
+            let state = SessionStateBuilder::new()
+                .with_default_features()
+                .with_config(config)
+                .with_runtime_env(Arc::clone(state.runtime_env()))
+                .build();
+            self.0.scan(&state, projection, &[], None).await
+        })
     }
 }

@@ -21,6 +21,7 @@ use super::in_order::in_order;
 use super::prepare::{Preparer, Stamp};
 use super::project::WriteScope;
 use super::{Append, Basis, Store, WriteTime};
+use crate::boxed::BoxFuture;
 use crate::config::TakenKey;
 use crate::config::options::MetaxyOptions;
 use crate::error::{MetaxyError, Result};
@@ -223,10 +224,23 @@ impl DataSink for FeatureSink {
         data: SendableRecordBatchStream,
         context: &Arc<TaskContext>,
     ) -> DataFusionResult<u64> {
-        let key = session_key(context.session_config().options());
-        let options = WriteOptions { write_key: key.key(), ..self.options.clone() };
-        let report = self.store.write_rows(&self.definition, data, &options).await?;
-        key.done();
-        Ok(report.rows)
+        self.written(data, context).await
+    }
+}
+
+impl FeatureSink {
+    /// Writes all rows; how many there were.
+    fn written<'a>(
+        &'a self,
+        data: SendableRecordBatchStream,
+        context: &'a Arc<TaskContext>,
+    ) -> BoxFuture<'a, DataFusionResult<u64>> {
+        Box::pin(async move {
+            let key = session_key(context.session_config().options());
+            let options = WriteOptions { write_key: key.key(), ..self.options.clone() };
+            let report = self.store.write_rows(&self.definition, data, &options).await?;
+            key.done();
+            Ok(report.rows)
+        })
     }
 }

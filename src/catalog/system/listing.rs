@@ -11,14 +11,15 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::boxed::{self, BoxFuture};
+
 /// What a listing lists.
-#[async_trait]
 pub(super) trait Rows: Debug + Send + Sync + 'static {
     /// The columns.
     fn schema(&self) -> SchemaRef;
 
     /// The rows as they are now.
-    async fn rows(&self, session: &dyn Session) -> Result<Vec<ArrayRef>>;
+    fn rows<'a>(&'a self, session: &'a dyn Session) -> BoxFuture<'a, Result<Vec<ArrayRef>>>;
 }
 
 /// A view over [`Rows`]. A SQL view made over it stays up to date: it keeps no rows.
@@ -41,16 +42,23 @@ impl<R: Rows> TableProvider for Listing<R> {
         TableType::View
     }
 
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    boxed::scan!(planned);
+}
+
+impl<R: Rows> Listing<R> {
+    /// The plan of a scan.
+    fn planned<'a>(
+        &'a self,
+        session: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = RecordBatch::try_new(self.schema(), self.0.rows(session).await?)?;
-        let table = MemTable::try_new(self.schema(), vec![vec![rows]])?;
-        table.scan(session, projection, filters, limit).await
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let rows = RecordBatch::try_new(self.schema(), self.0.rows(session).await?)?;
+            let table = MemTable::try_new(self.schema(), vec![vec![rows]])?;
+            table.scan(session, projection, filters, limit).await
+        })
     }
 }
 

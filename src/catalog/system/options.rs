@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Weak};
 
-use async_trait::async_trait;
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
@@ -10,6 +9,7 @@ use datafusion::common::Result;
 use datafusion::config::{ConfigEntry, ExtensionOptions};
 
 use super::listing::{Rows, optional_texts, texts};
+use crate::boxed::BoxFuture;
 use crate::config::options::MetaxyOptions;
 use crate::session::Extension;
 
@@ -36,21 +36,22 @@ impl Options {
     }
 }
 
-#[async_trait]
 impl Rows for Options {
     fn schema(&self) -> SchemaRef {
         let text = |name| Field::new(name, DataType::Utf8, true);
         Arc::new(Schema::new(["option", "value", "set_by", "description"].map(text).to_vec()))
     }
 
-    async fn rows(&self, session: &dyn Session) -> Result<Vec<ArrayRef>> {
-        let options = session.config_options().extensions.get::<MetaxyOptions>().cloned();
-        let entries = options.unwrap_or_default().entries();
-        Ok(vec![
-            texts(&entries, |entry| entry.key.clone()),
-            optional_texts(&entries, |entry| entry.value.clone().filter(|value| !value.is_empty())),
-            texts(&entries, |entry| self.set_by(entry)),
-            texts(&entries, |entry| entry.description.to_owned()),
-        ])
+    fn rows<'a>(&'a self, session: &'a dyn Session) -> BoxFuture<'a, Result<Vec<ArrayRef>>> {
+        Box::pin(async move {
+            let options = session.config_options().extensions.get::<MetaxyOptions>().cloned();
+            let entries = options.unwrap_or_default().entries();
+            Ok(vec![
+                texts(&entries, |entry| entry.key.clone()),
+                optional_texts(&entries, |entry| entry.value.clone().filter(|value| !value.is_empty())),
+                texts(&entries, |entry| self.set_by(entry)),
+                texts(&entries, |entry| entry.description.to_owned()),
+            ])
+        })
     }
 }

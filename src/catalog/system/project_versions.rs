@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Int64Array, TimestampMicrosecondArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::Session;
 use datafusion::common::Result;
 
 use super::listing::{Rows, texts};
+use crate::boxed::BoxFuture;
 use crate::store::Store;
 
 #[derive(Debug)]
@@ -16,7 +16,6 @@ pub(super) struct ProjectVersions {
     pub store: Arc<Store>,
 }
 
-#[async_trait]
 impl Rows for ProjectVersions {
     fn schema(&self) -> SchemaRef {
         let text = |name| Field::new(name, DataType::Utf8, true);
@@ -30,18 +29,21 @@ impl Rows for ProjectVersions {
         ]))
     }
 
-    async fn rows(&self, _session: &dyn Session) -> Result<Vec<ArrayRef>> {
-        let versions = self.store.project_versions().await?;
-        let times = versions.iter().map(|version| version.recorded_at.map(|time| time.timestamp_micros()));
-        let features = versions.iter().map(|version| i64::try_from(version.features).ok());
-        let current = versions.iter().map(|version| Some(version.is_current));
-        Ok(vec![
-            texts(&versions, |version| version.project.clone()),
-            texts(&versions, |version| version.version.clone()),
-            Arc::new(times.collect::<TimestampMicrosecondArray>()),
-            Arc::new(features.collect::<Int64Array>()),
-            texts(&versions, |version| version.tags.clone()),
-            Arc::new(current.collect::<BooleanArray>()),
-        ])
+    fn rows<'a>(&'a self, _session: &'a dyn Session) -> BoxFuture<'a, Result<Vec<ArrayRef>>> {
+        Box::pin(async move {
+            let versions = self.store.project_versions().await?;
+            let times =
+                versions.iter().map(|version| version.recorded_at.map(|time| time.timestamp_micros()));
+            let features = versions.iter().map(|version| i64::try_from(version.features).ok());
+            let current = versions.iter().map(|version| Some(version.is_current));
+            Ok(vec![
+                texts(&versions, |version| version.project.clone()),
+                texts(&versions, |version| version.version.clone()),
+                Arc::new(times.collect::<TimestampMicrosecondArray>()),
+                Arc::new(features.collect::<Int64Array>()),
+                texts(&versions, |version| version.tags.clone()),
+                Arc::new(current.collect::<BooleanArray>()),
+            ])
+        })
     }
 }

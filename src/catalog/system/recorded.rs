@@ -13,6 +13,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 
+use crate::boxed::{self, BoxFuture};
 use crate::store::{Store, SystemTable};
 
 /// A system table with its own columns in their own types, whoever has written it, and empty before anybody has.
@@ -39,28 +40,36 @@ impl TableProvider for Recorded {
         TableType::View
     }
 
-    async fn scan(
-        &self,
-        session: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+    boxed::scan!(planned);
+}
+
+impl Recorded {
+    /// The plan of a scan.
+    fn planned<'a>(
+        &'a self,
+        session: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        _filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
-        let shown = self.schema.project(projection.unwrap_or(&all))?;
-        let Some(stored) = self.store.system_table(self.table).await? else {
-            return Ok(Arc::new(EmptyExec::new(Arc::new(shown))));
-        };
-        let columns = stored.schema();
-        let read: Vec<usize> =
-            shown.fields().iter().filter_map(|field| columns.index_of(field.name()).ok()).collect();
-        let rows = stored.scan(session, Some(&read), &[], limit).await?;
-        let input = rows.schema();
-        let columns = shown.fields().iter().map(|field| {
-            let column = column(&input, field.name(), field.data_type())?;
-            Ok((column, field.name().clone()))
-        });
-        Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Result<Vec<_>>>()?, rows)?))
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+            let shown = self.schema.project(projection.unwrap_or(&all))?;
+            let Some(stored) = self.store.system_table(self.table).await? else {
+                return Ok(Arc::new(EmptyExec::new(Arc::new(shown))) as Arc<dyn ExecutionPlan>);
+            };
+            let columns = stored.schema();
+            let read: Vec<usize> =
+                shown.fields().iter().filter_map(|field| columns.index_of(field.name()).ok()).collect();
+            let rows = stored.scan(session, Some(&read), &[], limit).await?;
+            let input = rows.schema();
+            let columns = shown.fields().iter().map(|field| {
+                let column = column(&input, field.name(), field.data_type())?;
+                Ok((column, field.name().clone()))
+            });
+            Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Result<Vec<_>>>()?, rows)?)
+                as Arc<dyn ExecutionPlan>)
+        })
     }
 }
 

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 
 use super::{Invocation, Procedure, Work};
+use crate::boxed::BoxFuture;
 use crate::error::{MetaxyError, Result};
 use crate::store::{CopyOptions, FeatureVersions, Store};
 
@@ -64,7 +64,6 @@ fn prepare(call: &Invocation<'_>) -> Result<Arc<dyn Work>> {
     }))
 }
 
-#[async_trait]
 impl Work for Copy {
     fn schema(&self) -> SchemaRef {
         Arc::new(Schema::new(vec![
@@ -73,15 +72,19 @@ impl Work for Copy {
         ]))
     }
 
-    async fn run(&self) -> Result<RecordBatch> {
-        let features: Option<Vec<&str>> =
-            self.features.as_ref().map(|names| names.iter().map(String::as_str).collect());
-        let copied =
-            self.store.copy_from(&self.source, &self.context, features.as_deref(), &self.options).await?;
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(copied.iter().map(|copied| Some(copied.feature.to_string())).collect::<StringArray>()),
-            Arc::new(copied.iter().map(|copied| copied.rows).collect::<UInt64Array>()),
-        ];
-        Ok(RecordBatch::try_new(self.schema(), columns).map_err(DataFusionError::from)?)
+    fn run(&self) -> BoxFuture<'_, Result<RecordBatch>> {
+        Box::pin(async move {
+            let features: Option<Vec<&str>> =
+                self.features.as_ref().map(|names| names.iter().map(String::as_str).collect());
+            let copied =
+                self.store.copy_from(&self.source, &self.context, features.as_deref(), &self.options).await?;
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(
+                    copied.iter().map(|copied| Some(copied.feature.to_string())).collect::<StringArray>(),
+                ),
+                Arc::new(copied.iter().map(|copied| copied.rows).collect::<UInt64Array>()),
+            ];
+            Ok(RecordBatch::try_new(self.schema(), columns).map_err(DataFusionError::from)?)
+        })
     }
 }

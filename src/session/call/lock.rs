@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
 
 use super::{Invocation, Procedure, Work};
+use crate::boxed::BoxFuture;
 use crate::error::{MetaxyError, Result};
 use crate::model::LockChange;
 use crate::session::Extension;
@@ -51,7 +51,6 @@ fn word(change: &LockChange) -> &'static str {
     }
 }
 
-#[async_trait]
 impl Work for Lock {
     fn schema(&self) -> SchemaRef {
         let text = |name| Field::new(name, DataType::Utf8, true);
@@ -59,19 +58,21 @@ impl Work for Lock {
         Arc::new(Schema::new(columns.map(text).to_vec()))
     }
 
-    async fn run(&self) -> Result<RecordBatch> {
-        let changes = self.store.lock(&self.path, &self.options).await?;
-        self.extension.relock().await?;
-        let text = |value: &dyn Fn(&LockChange) -> Option<String>| {
-            Arc::new(changes.iter().map(value).collect::<StringArray>()) as ArrayRef
-        };
-        let columns = vec![
-            text(&|change| Some(change.feature.to_string())),
-            text(&|change| Some(change.project.clone())),
-            text(&|change| Some(word(change).to_owned())),
-            text(&|change| change.old_version.clone()),
-            text(&|change| change.new_version.clone()),
-        ];
-        Ok(RecordBatch::try_new(self.schema(), columns).map_err(DataFusionError::from)?)
+    fn run(&self) -> BoxFuture<'_, Result<RecordBatch>> {
+        Box::pin(async move {
+            let changes = self.store.lock(&self.path, &self.options).await?;
+            self.extension.relock().await?;
+            let text = |value: &dyn Fn(&LockChange) -> Option<String>| {
+                Arc::new(changes.iter().map(value).collect::<StringArray>()) as ArrayRef
+            };
+            let columns = vec![
+                text(&|change| Some(change.feature.to_string())),
+                text(&|change| Some(change.project.clone())),
+                text(&|change| Some(word(change).to_owned())),
+                text(&|change| change.old_version.clone()),
+                text(&|change| change.new_version.clone()),
+            ];
+            Ok(RecordBatch::try_new(self.schema(), columns).map_err(DataFusionError::from)?)
+        })
     }
 }

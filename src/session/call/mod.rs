@@ -14,7 +14,6 @@ mod vacuum;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
@@ -23,6 +22,7 @@ use datafusion::sql::sqlparser::ast::{Function, FunctionArguments};
 
 use self::arguments::Constants;
 use super::{Extension, MetaxySession};
+use crate::boxed::BoxFuture;
 use crate::catalog::SYSTEM_SCHEMA;
 use crate::error::{MetaxyError, Result};
 use crate::store::{Store, WriteOptions, WriteScope};
@@ -52,13 +52,12 @@ struct Invocation<'a> {
 }
 
 /// What a call does whenever its result is asked for, once per time.
-#[async_trait]
 trait Work: Debug + Send + Sync {
     /// The columns of the result.
     fn schema(&self) -> SchemaRef;
 
     /// Does it.
-    async fn run(&self) -> Result<RecordBatch>;
+    fn run(&self) -> BoxFuture<'_, Result<RecordBatch>>;
 }
 
 /// The plan that does what a CALL says.

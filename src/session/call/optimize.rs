@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 
 use super::{Invocation, Procedure, Work};
+use crate::boxed::BoxFuture;
 use crate::error::Result;
 use crate::store::{OptimizeOptions, OptimizedFeature, Store};
 
@@ -50,7 +50,6 @@ fn prepare(call: &Invocation<'_>) -> Result<Arc<dyn Work>> {
     }))
 }
 
-#[async_trait]
 impl Work for Optimize {
     fn schema(&self) -> SchemaRef {
         let number = |name| Field::new(name, DataType::UInt64, true);
@@ -64,21 +63,23 @@ impl Work for Optimize {
         ]))
     }
 
-    async fn run(&self) -> Result<RecordBatch> {
-        let features: Option<Vec<&str>> =
-            self.features.as_ref().map(|names| names.iter().map(String::as_str).collect());
-        let done = self.store.optimize(&self.context, features.as_deref(), &self.options).await?;
-        let number = |value: &dyn Fn(&OptimizedFeature) -> Option<u64>| {
-            Arc::new(done.iter().map(value).collect::<UInt64Array>()) as ArrayRef
-        };
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(done.iter().map(|one| Some(one.feature.to_string())).collect::<StringArray>()),
-            number(&|one| Some(one.files_before)),
-            number(&|one| one.files_after),
-            number(&|one| Some(one.bytes_before)),
-            number(&|one| one.bytes_after),
-            number(&|one| Some(one.rows_folded)),
-        ];
-        Ok(RecordBatch::try_new(self.schema(), columns).map_err(DataFusionError::from)?)
+    fn run(&self) -> BoxFuture<'_, Result<RecordBatch>> {
+        Box::pin(async move {
+            let features: Option<Vec<&str>> =
+                self.features.as_ref().map(|names| names.iter().map(String::as_str).collect());
+            let done = self.store.optimize(&self.context, features.as_deref(), &self.options).await?;
+            let number = |value: &dyn Fn(&OptimizedFeature) -> Option<u64>| {
+                Arc::new(done.iter().map(value).collect::<UInt64Array>()) as ArrayRef
+            };
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(done.iter().map(|one| Some(one.feature.to_string())).collect::<StringArray>()),
+                number(&|one| Some(one.files_before)),
+                number(&|one| one.files_after),
+                number(&|one| Some(one.bytes_before)),
+                number(&|one| one.bytes_after),
+                number(&|one| Some(one.rows_folded)),
+            ];
+            Ok(RecordBatch::try_new(self.schema(), columns).map_err(DataFusionError::from)?)
+        })
     }
 }

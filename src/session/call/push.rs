@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, ListBuilder, RecordBatch, StringArray, StringBuilder,
 };
@@ -10,6 +9,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
 
 use super::{Invocation, Procedure, Work};
+use crate::boxed::BoxFuture;
 use crate::error::Result;
 use crate::store::{PushOptions, Store};
 
@@ -31,7 +31,6 @@ fn prepare(call: &Invocation<'_>) -> Result<Arc<dyn Work>> {
     }))
 }
 
-#[async_trait]
 impl Work for Push {
     fn schema(&self) -> SchemaRef {
         let features = DataType::new_list(DataType::Utf8, true);
@@ -43,16 +42,18 @@ impl Work for Push {
         ]))
     }
 
-    async fn run(&self) -> Result<RecordBatch> {
-        let report = self.store.push(self.project.as_deref(), &self.options).await?;
-        let mut updated = ListBuilder::new(StringBuilder::new());
-        updated.append_value(report.updated_features.iter().map(|feature| Some(feature.to_string())));
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from(vec![report.project])),
-            Arc::new(StringArray::from(vec![report.project_version])),
-            Arc::new(BooleanArray::from(vec![report.already_pushed])),
-            Arc::new(updated.finish()),
-        ];
-        Ok(RecordBatch::try_new(self.schema(), columns).map_err(DataFusionError::from)?)
+    fn run(&self) -> BoxFuture<'_, Result<RecordBatch>> {
+        Box::pin(async move {
+            let report = self.store.push(self.project.as_deref(), &self.options).await?;
+            let mut updated = ListBuilder::new(StringBuilder::new());
+            updated.append_value(report.updated_features.iter().map(|feature| Some(feature.to_string())));
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(StringArray::from(vec![report.project])),
+                Arc::new(StringArray::from(vec![report.project_version])),
+                Arc::new(BooleanArray::from(vec![report.already_pushed])),
+                Arc::new(updated.finish()),
+            ];
+            Ok(RecordBatch::try_new(self.schema(), columns).map_err(DataFusionError::from)?)
+        })
     }
 }

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 
 use super::{Invocation, Procedure, Work};
+use crate::boxed::BoxFuture;
 use crate::error::{MetaxyError, Result};
 use crate::store::{Store, WriteOptions, session_key};
 
@@ -61,7 +61,6 @@ fn prepare(call: &Invocation<'_>) -> Result<Arc<dyn Work>> {
     }))
 }
 
-#[async_trait]
 impl Work for Rebase {
     fn schema(&self) -> SchemaRef {
         Arc::new(Schema::new(vec![
@@ -70,34 +69,36 @@ impl Work for Rebase {
         ]))
     }
 
-    async fn run(&self) -> Result<RecordBatch> {
-        let (feature, to) = (self.feature.as_str(), self.to.as_deref());
-        let definition = self.store.feature(feature).await?;
-        self.store.check_project(&definition, &self.options.scope)?;
-        let rows = self.source.rows_at_version(&self.context, feature, &self.from).await?;
-        if rows.clone().limit(0, Some(1))?.count().await? == 0 {
-            return Err(MetaxyError::Invalid(format!(
-                "rebase: store {} has no live rows of feature {} at version {}; the versions that there are are in \
+    fn run(&self) -> BoxFuture<'_, Result<RecordBatch>> {
+        Box::pin(async move {
+            let (feature, to) = (self.feature.as_str(), self.to.as_deref());
+            let definition = self.store.feature(feature).await?;
+            self.store.check_project(&definition, &self.options.scope)?;
+            let rows = self.source.rows_at_version(&self.context, feature, &self.from).await?;
+            if rows.clone().limit(0, Some(1))?.count().await? == 0 {
+                return Err(MetaxyError::Invalid(format!(
+                    "rebase: store {} has no live rows of feature {} at version {}; the versions that there are are in \
                  metaxy_feature_version of history.{}",
-                self.source.name(),
-                definition.key(),
-                self.from,
-                definition.key().table_name()
-            )));
-        }
-        let rows = if self.dry_run {
-            self.store.rebased(&self.context, feature, rows, to).await?.count().await? as u64
-        } else {
-            let key = session_key(self.context.state().config_options());
-            let options = WriteOptions { write_key: key.key(), ..self.options.clone() };
-            let report = self.store.rebase(&self.context, feature, rows, to, &options).await?;
-            key.done();
-            report.rows
-        };
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from(vec![definition.key().to_string()])),
-            Arc::new(UInt64Array::from(vec![rows])),
-        ];
-        Ok(RecordBatch::try_new(self.schema(), columns).map_err(DataFusionError::from)?)
+                    self.source.name(),
+                    definition.key(),
+                    self.from,
+                    definition.key().table_name()
+                )));
+            }
+            let rows = if self.dry_run {
+                self.store.rebased(&self.context, feature, rows, to).await?.count().await? as u64
+            } else {
+                let key = session_key(self.context.state().config_options());
+                let options = WriteOptions { write_key: key.key(), ..self.options.clone() };
+                let report = self.store.rebase(&self.context, feature, rows, to, &options).await?;
+                key.done();
+                report.rows
+            };
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(StringArray::from(vec![definition.key().to_string()])),
+                Arc::new(UInt64Array::from(vec![rows])),
+            ];
+            Ok(RecordBatch::try_new(self.schema(), columns).map_err(DataFusionError::from)?)
+        })
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::error::DataFusionError;
 
 use super::{Invocation, Procedure, Work};
+use crate::boxed::BoxFuture;
 use crate::error::Result;
 use crate::store::{Store, VacuumOptions, VacuumedFile};
 
@@ -36,7 +36,6 @@ fn prepare(call: &Invocation<'_>) -> Result<Arc<dyn Work>> {
     Ok(Arc::new(Vacuum { store: Arc::clone(&call.store), features, options }))
 }
 
-#[async_trait]
 impl Work for Vacuum {
     fn schema(&self) -> SchemaRef {
         Arc::new(Schema::new(vec![
@@ -46,19 +45,21 @@ impl Work for Vacuum {
         ]))
     }
 
-    async fn run(&self) -> Result<RecordBatch> {
-        let features: Option<Vec<&str>> =
-            self.features.as_ref().map(|names| names.iter().map(String::as_str).collect());
-        let done = self.store.vacuum(features.as_deref(), &self.options).await?;
-        let files: Vec<(String, &VacuumedFile)> = done
-            .iter()
-            .flat_map(|one| one.files.iter().map(|file| (one.feature.to_string(), file)))
-            .collect();
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(files.iter().map(|(feature, _)| Some(feature)).collect::<StringArray>()),
-            Arc::new(files.iter().map(|(_, file)| Some(&file.path)).collect::<StringArray>()),
-            Arc::new(files.iter().map(|(_, file)| file.bytes).collect::<UInt64Array>()),
-        ];
-        Ok(RecordBatch::try_new(self.schema(), columns).map_err(DataFusionError::from)?)
+    fn run(&self) -> BoxFuture<'_, Result<RecordBatch>> {
+        Box::pin(async move {
+            let features: Option<Vec<&str>> =
+                self.features.as_ref().map(|names| names.iter().map(String::as_str).collect());
+            let done = self.store.vacuum(features.as_deref(), &self.options).await?;
+            let files: Vec<(String, &VacuumedFile)> = done
+                .iter()
+                .flat_map(|one| one.files.iter().map(|file| (one.feature.to_string(), file)))
+                .collect();
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(files.iter().map(|(feature, _)| Some(feature)).collect::<StringArray>()),
+                Arc::new(files.iter().map(|(_, file)| Some(&file.path)).collect::<StringArray>()),
+                Arc::new(files.iter().map(|(_, file)| file.bytes).collect::<UInt64Array>()),
+            ];
+            Ok(RecordBatch::try_new(self.schema(), columns).map_err(DataFusionError::from)?)
+        })
     }
 }

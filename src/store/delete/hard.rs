@@ -18,6 +18,7 @@ use futures::StreamExt;
 
 use super::hidden::tombstones;
 use super::redo::Redo;
+use crate::boxed::{self, BoxFuture};
 use crate::columns::ROW_ORDER;
 use crate::error::MetaxyError;
 use crate::model::FeatureDefinition;
@@ -119,32 +120,7 @@ impl TableProvider for HardDelete {
         TableType::Base
     }
 
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let wanted = match projection {
-            Some(projection) => Arc::new(self.columns.project(projection)?),
-            None => Arc::clone(&self.columns),
-        };
-        let Some(snapshot) = self.store.backend.snapshot(self.definition.key()).await? else {
-            return Ok(Arc::new(EmptyExec::new(wanted)));
-        };
-        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&snapshot));
-        let rows = Unfiltered(snapshot.rows());
-        let schema = rows.schema();
-        let mut indices = Vec::new();
-        for field in wanted.fields() {
-            match schema.column_with_name(field.name()) {
-                Some((index, found)) if found.data_type() == field.data_type() => indices.push(index),
-                _ => return Err(self.changed().into()),
-            }
-        }
-        rows.scan(state, Some(&indices), &[], None).await
-    }
+    boxed::scan!(planned);
 
     async fn insert_into(
         &self,
@@ -152,8 +128,45 @@ impl TableProvider for HardDelete {
         input: Arc<dyn ExecutionPlan>,
         _insert_op: InsertOp,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self.sink(state, input))
+    }
+}
+
+impl HardDelete {
+    /// The plan that takes out the rows of another one.
+    fn sink(&self, state: &dyn Session, input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
         let redo = self.redo.clone().map(|redo| redo.in_session(state));
-        Ok(Arc::new(DataSinkExec::new(input, Arc::new(Self { redo, ..self.clone() }), None)))
+        Arc::new(DataSinkExec::new(input, Arc::new(Self { redo, ..self.clone() }), None))
+    }
+
+    /// The plan of a scan.
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        _filters: &'a [Expr],
+        _limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let wanted = match projection {
+                Some(projection) => Arc::new(self.columns.project(projection)?),
+                None => Arc::clone(&self.columns),
+            };
+            let Some(snapshot) = self.store.backend.snapshot(self.definition.key()).await? else {
+                return Ok(Arc::new(EmptyExec::new(wanted)) as Arc<dyn ExecutionPlan>);
+            };
+            *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&snapshot));
+            let rows = Unfiltered(snapshot.rows());
+            let schema = rows.schema();
+            let mut indices = Vec::new();
+            for field in wanted.fields() {
+                match schema.column_with_name(field.name()) {
+                    Some((index, found)) if found.data_type() == field.data_type() => indices.push(index),
+                    _ => return Err(self.changed().into()),
+                }
+            }
+            rows.scan(state, Some(&indices), &[], None).await
+        })
     }
 }
 

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, T
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 
 use super::redo::Redo;
+use crate::boxed::{self, BoxFuture};
 use crate::config::TakenKey;
 use crate::error::Result;
 use crate::model::FeatureDefinition;
@@ -110,18 +111,7 @@ impl TableProvider for SoftDelete {
         self.table.supports_filters_pushdown(filters)
     }
 
-    /// The rows that may go. What is written of the same samples from here on makes the delete start again.
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        let read_at = self.store.backend.state(self.definition.key()).await?;
-        *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(read_at);
-        self.table.scan(state, projection, filters, limit).await
-    }
+    boxed::scan!(planned);
 
     async fn insert_into(
         &self,
@@ -129,9 +119,31 @@ impl TableProvider for SoftDelete {
         input: Arc<dyn ExecutionPlan>,
         _insert_op: InsertOp,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        Ok(self.sink(state, input))
+    }
+}
+
+impl SoftDelete {
+    /// The plan that marks the rows of another one as deleted.
+    fn sink(&self, state: &dyn Session, input: Arc<dyn ExecutionPlan>) -> Arc<dyn ExecutionPlan> {
         let redo = self.redo.clone().map(|redo| redo.in_session(state));
         let sink = Self { schema: input.schema(), redo, ..self.clone() };
-        Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
+        Arc::new(DataSinkExec::new(input, Arc::new(sink), None))
+    }
+
+    /// The rows that may go. What is written of the same samples from here on makes the delete start again.
+    fn planned<'a>(
+        &'a self,
+        state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, DataFusionResult<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let read_at = self.store.backend.state(self.definition.key()).await?;
+            *self.read_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(read_at);
+            self.table.scan(state, projection, filters, limit).await
+        })
     }
 }
 

@@ -23,6 +23,7 @@ use futures::{StreamExt, TryStreamExt};
 use super::database::Database;
 use super::filters::condition;
 use super::relation::Relation;
+use crate::boxed::{self, BoxFuture};
 
 /// All rows of a relation, with their row order as a last column.
 #[derive(Debug, Clone)]
@@ -61,31 +62,39 @@ impl TableProvider for PostgresTable {
         Ok(filters.iter().map(support).collect())
     }
 
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
+    boxed::scan!(planned);
+}
+
+impl PostgresTable {
+    /// The plan of a scan.
+    fn planned<'a>(
+        &'a self,
+        _state: &'a dyn Session,
+        projection: Option<&'a Vec<usize>>,
+        filters: &'a [Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = match projection {
-            Some(projection) => Arc::new(self.schema.project(projection)?),
-            None => Arc::clone(&self.schema),
-        };
-        let conditions: Vec<String> =
-            filters.iter().filter_map(|filter| condition(&self.relation, filter)).collect();
-        let limit = limit.filter(|_| conditions.len() == filters.len());
-        let columns: Vec<String> =
-            schema.fields().iter().map(|field| self.relation.selected(field.name())).collect();
-        let mut sql = format!("SELECT {} FROM {}", columns.join(", "), self.relation.qualified());
-        if !conditions.is_empty() {
-            sql.push_str(" WHERE ");
-            sql.push_str(&conditions.join(" AND "));
-        }
-        if let Some(limit) = limit {
-            sql.push_str(&format!(" LIMIT {limit}"));
-        }
-        Ok(Arc::new(PostgresScanExec::new(self.relation(), sql, schema, conditions.join(" AND "), limit)))
+    ) -> BoxFuture<'a, Result<Arc<dyn ExecutionPlan>>> {
+        Box::pin(async move {
+            let schema = match projection {
+                Some(projection) => Arc::new(self.schema.project(projection)?),
+                None => Arc::clone(&self.schema),
+            };
+            let conditions: Vec<String> =
+                filters.iter().filter_map(|filter| condition(&self.relation, filter)).collect();
+            let limit = limit.filter(|_| conditions.len() == filters.len());
+            let columns: Vec<String> =
+                schema.fields().iter().map(|field| self.relation.selected(field.name())).collect();
+            let mut sql = format!("SELECT {} FROM {}", columns.join(", "), self.relation.qualified());
+            if !conditions.is_empty() {
+                sql.push_str(" WHERE ");
+                sql.push_str(&conditions.join(" AND "));
+            }
+            if let Some(limit) = limit {
+                sql.push_str(&format!(" LIMIT {limit}"));
+            }
+            Ok(Arc::new(PostgresScanExec::new(self.relation(), sql, schema, conditions.join(" AND "), limit))
+                as Arc<dyn ExecutionPlan>)
+        })
     }
 }
 
