@@ -1,33 +1,72 @@
-//! Records as files that their owner alone can read.
+//! Records as files: an Arrow file of the keys, its metadata the question and the moments, behind a checksum.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::Record;
-use super::encoding::{decode, encode, name};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::ipc::reader::FileReader;
+use datafusion::arrow::ipc::writer::FileWriter;
+use xxhash_rust::xxh3::xxh3_128;
 
+use super::{Record, name};
+
+const QUESTION: &str = "question";
+const MOMENTS: &str = "moments";
 const ENDING: &str = "record";
 
 /// The record of a question, if there is a file of it that is whole.
 pub(super) fn read(folder: &Path, question: &str) -> Option<Record> {
-    decode(&fs::read(path(folder, question)).ok()?, question)
+    let content = fs::read(path(folder, question)).ok()?;
+    let (checksum, content) = content.split_first_chunk::<16>()?;
+    if xxh3_128(content).to_le_bytes() != *checksum {
+        return None;
+    }
+    let reader = FileReader::try_new(io::Cursor::new(content), None).ok()?;
+    let schema = reader.schema();
+    if schema.metadata().get(QUESTION)? != question {
+        return None;
+    }
+    let moments = serde_json::from_str(schema.metadata().get(MOMENTS)?).ok()?;
+    let batches = reader.collect::<Result<Vec<_>, _>>().ok()?;
+    let columns = concat_batches(&schema, &batches).ok()?.columns().to_vec();
+    let plain = schema.as_ref().clone().with_metadata(HashMap::new());
+    let keys = RecordBatch::try_new(plain.into(), columns).ok()?;
+    Some(Record { question: question.to_owned(), moments, keys })
 }
 
 /// Writes a record for its owner's eyes alone. Of more than `most` files, the oldest go.
 pub(super) fn write(folder: &Path, record: &Record, most: usize) -> io::Result<()> {
-    let content = encode(record).map_err(io::Error::other)?;
+    let content = encoded(record).map_err(io::Error::other)?;
     make_private(folder)?;
     let target = path(folder, &record.question);
     // Readers see the earlier record or this one.
     let temporary = target.with_extension(format!("{}.tmp", uuid::Uuid::new_v4().simple()));
-    let written = private_file(&temporary).and_then(|mut file| file.write_all(&content));
+    let written = private_file(&temporary).and_then(|mut file| {
+        file.write_all(&xxh3_128(&content).to_le_bytes())?;
+        file.write_all(&content)
+    });
     if let Err(error) = written.and_then(|()| fs::rename(&temporary, &target)) {
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
     forget_old(folder, most)
+}
+
+fn encoded(record: &Record) -> Result<Vec<u8>, ArrowError> {
+    let moments = serde_json::to_string(&record.moments).map_err(|e| ArrowError::ExternalError(e.into()))?;
+    let metadata = [(QUESTION.to_owned(), record.question.clone()), (MOMENTS.to_owned(), moments)];
+    let schema = record.keys.schema().as_ref().clone().with_metadata(metadata.into());
+    let mut content = Vec::new();
+    let mut writer = FileWriter::try_new(&mut content, &schema)?;
+    writer.write(&RecordBatch::clone(&record.keys).with_schema(schema.into())?)?;
+    writer.finish()?;
+    drop(writer);
+    Ok(content)
 }
 
 fn path(folder: &Path, question: &str) -> PathBuf {
@@ -86,7 +125,7 @@ fn forget_old(folder: &Path, most: usize) -> io::Result<()> {
 mod tests {
     use std::sync::Arc;
 
-    use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    use datafusion::arrow::array::{ArrayRef, Int64Array, StringArray};
 
     use super::super::{Moment, Records};
     use super::*;

@@ -3,9 +3,10 @@
 //! A record says: at these moments of its tables, the increment of this question had these keys in its answer. It stays
 //! true whatever happens afterwards. Whether it still helps is for the tables to say, which know what was written since.
 
-mod encoding;
 mod file;
 mod record;
+#[cfg(feature = "postgres")]
+mod text;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,9 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use indexmap::IndexMap;
 
+pub(crate) use record::{Moment, Record, name};
 #[cfg(feature = "postgres")]
-pub(crate) use encoding::{decode, encode, name};
-pub(crate) use record::{Moment, Record};
+pub(crate) use text::{from_text, to_text};
 
 /// Questions whose records are kept; of more, those that nobody has asked for the longest time are forgotten.
 const QUESTIONS: usize = 256;

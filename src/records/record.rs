@@ -2,6 +2,7 @@
 
 use datafusion::arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// What a comparison found.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,4 +25,9 @@ pub(crate) struct Moment {
     /// A hash of what the log says of that version: after a backup was restored, another history can lead to a version
     /// of the same number.
     pub commit: String,
+}
+
+/// A short name for a question. Others can have the same: the question itself is in its record.
+pub(crate) fn name(question: &str) -> String {
+    format!("{:032x}", xxh3_128(question.as_bytes()))
 }

@@ -42,6 +42,8 @@ pub(crate) struct Database {
     writers: Arc<Semaphore>,
     fetched: AtomicU64,
     utf8: AtomicBool,
+    /// Whether a table for records of comparisons could not be created.
+    pub(crate) keeps_no_comparisons: AtomicBool,
 }
 
 impl fmt::Debug for Database {
@@ -69,6 +71,7 @@ impl Database {
             writers: Arc::new(Semaphore::new(CONNECTIONS)),
             fetched: AtomicU64::new(0),
             utf8: AtomicBool::new(false),
+            keeps_no_comparisons: AtomicBool::new(false),
         }))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use tokio_postgres::GenericClient;
 
-use super::comparisons::{self, Comparisons};
+use super::comparisons::{self, Comparisons, SOUND};
 use super::database::Database;
 use super::names::identifier;
 use super::types::PostgresType;
@@ -60,16 +60,19 @@ pub(crate) struct RelationColumn {
     pub recorded: bool,
 }
 
+/// `$sound`: whether the table of records `k` can be relied on.
 const TABLE: &str = "SELECT c.oid, n.nspname::text, c.relkind::text, obj_description(c.oid, 'pg_class'), \
      pg_relation_filenode(c.oid), current_setting('server_encoding'), pg_has_role(c.relowner, 'USAGE'), \
      has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE'), \
      greatest(c.reltuples::bigint, pg_stat_get_live_tuples(c.oid)), \
-     k.oid IS NOT NULL, coalesce(has_table_privilege(k.oid, 'SELECT'), false), \
-     current_setting('transaction_read_only') = 'off' AND coalesce(has_table_privilege(k.oid, 'SELECT') \
-     AND has_table_privilege(k.oid, 'INSERT') AND has_table_privilege(k.oid, 'UPDATE') \
-     AND has_table_privilege(k.oid, 'DELETE'), has_schema_privilege(n.oid, 'CREATE')) \
+     o.rolname::text, o.oid, k.oid IS NOT NULL, coalesce(has_table_privilege(k.oid, 'SELECT') AND $sound, false), \
+     coalesce(current_setting('transaction_read_only') = 'off' AND CASE WHEN k.oid IS NULL \
+     THEN has_schema_privilege(n.oid, 'CREATE') AND pg_has_role(c.relowner, 'USAGE') \
+     ELSE has_table_privilege(k.oid, 'SELECT') AND has_table_privilege(k.oid, 'INSERT') \
+     AND has_table_privilege(k.oid, 'UPDATE') AND has_table_privilege(k.oid, 'DELETE') AND $sound END, false) \
      FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-     LEFT JOIN pg_catalog.pg_class k ON k.relnamespace = n.oid AND k.relname = $3 AND k.relkind = 'r' \
+     JOIN pg_catalog.pg_roles o ON o.oid = c.relowner \
+     LEFT JOIN pg_catalog.pg_class k ON k.relnamespace = n.oid AND k.relname = $3 \
      WHERE n.nspname = coalesce($1, current_schema()) AND c.relname = $2 \
      AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
 
@@ -93,8 +96,9 @@ impl Relation {
         table: &str,
     ) -> Result<Option<Self>> {
         let failed = |error: tokio_postgres::Error| database.failed(&error);
+        let sql = TABLE.replace("$sound", &SOUND.replace("$owner", "c.relowner"));
         let found = client
-            .query_opt(TABLE, &[&database.schema(), &table, &comparisons::TABLE])
+            .query_opt(&sql, &[&database.schema(), &table, &comparisons::TABLE])
             .await
             .map_err(failed)?;
         let Some(found) = found else { return Ok(None) };
@@ -117,10 +121,16 @@ impl Relation {
             }
         });
         let schema: String = found.get(1);
-        let (exist, readable, writable) = (found.get(9), found.get(10), found.get(11));
+        let comparisons = Comparisons {
+            schema: schema.clone(),
+            owner: (found.get(9), found.get(10)),
+            exist: found.get(11),
+            readable: found.get(12),
+            writable: found.get(13),
+        };
         Ok(Some(Self {
             database: Arc::clone(database),
-            comparisons: Comparisons { schema: schema.clone(), exist, readable, writable },
+            comparisons,
             schema,
             table: table.to_owned(),
             oid,

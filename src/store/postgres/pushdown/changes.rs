@@ -97,7 +97,7 @@ impl Changes {
             return Err("nothing is stored that could be compared with".to_owned());
         }
         let (mut tables, mut families, mut rows) = (Vec::new(), Vec::new(), 0);
-        let mut comparisons = None;
+        let mut comparisons: Option<Comparisons> = None;
         let mut members = BTreeSet::new();
         for plan in plans {
             let laid = Laid::new(plan)?;
@@ -113,7 +113,10 @@ impl Changes {
             families = own_families;
             members.extend(own.iter().map(|key| member(&key.data_type)));
             rows += source.rows.max(0);
-            comparisons.get_or_insert_with(|| source.comparisons.clone());
+            // Where tables have several owners, only a table of records that all of them have to trust is used.
+            let known = comparisons.get_or_insert_with(|| source.comparisons.clone());
+            known.readable &= source.comparisons.readable;
+            known.writable &= source.comparisons.writable;
             let own: Vec<String> = own.iter().enumerate().map(|key| OwnKey::named(key).0).collect();
             tables.push(Table {
                 name: source.name.clone(),

@@ -64,7 +64,11 @@ struct Counted {
 /// What has to be compared.
 enum Compared {
     Everything,
-    Changes(String),
+    Changes {
+        sql: String,
+        /// Whether rows were written since the earlier comparison: without any, its record says all that this one could.
+        is_news: bool,
+    },
     Nothing,
 }
 
@@ -77,15 +81,12 @@ pub(super) async fn rows(run: Run, schema: SchemaRef) -> Result<SendableRecordBa
     let mut lease = database.reader().await?;
     let own = changes.own_record();
     let latest = own.as_deref().and_then(|record| record.moments.first()).map(|moment| moment.version);
-    let others = match changes.comparisons.get(&lease, &changes.question, latest).await {
-        Ok(record) => record,
-        Err(_) => {
-            // That connection still waits for its answer.
-            lease = database.reader().await?;
-            None
-        }
-    };
-    let earlier: Vec<&Record> = others.iter().chain(own.as_deref()).collect();
+    let known = changes.comparisons.get(&database, &lease, &changes.question, &changes.keys, latest).await;
+    if known.is_old {
+        changes.comparisons.touch(&database, &lease, &changes.question).await;
+    }
+    let mut earlier: Vec<&Record> = known.record.iter().chain(own.as_deref()).collect();
+    earlier.sort_by_key(|record| std::cmp::Reverse(record.moments.first().map(|moment| moment.version)));
     let begun = match begun(&lease, &changes).await {
         Some(now) => {
             compared(&database, &lease, &changes, &now, &earlier).await.map(|compared| (now, compared))
@@ -98,17 +99,17 @@ pub(super) async fn rows(run: Run, schema: SchemaRef) -> Result<SendableRecordBa
         return Ok(Rows::of(lease, &sql, &schema).await?.into_stream(schema));
     };
     went_on.add(usize::from(!matches!(compared, Compared::Everything)));
-    let sql = match compared {
-        Compared::Everything => sql,
-        Compared::Changes(changes) => changes,
+    let (sql, is_news) = match compared {
+        Compared::Everything => (sql, true),
+        Compared::Changes { sql, is_news } => (sql, is_news),
         Compared::Nothing => {
             end(&mut lease).await;
             return Ok(Box::pin(EmptyRecordBatchStream::new(schema)));
         }
     };
     let rows = Rows::of(lease, &sql, &schema).await?;
-    let noted = changes.all.then(|| Noted::new(&changes, &schema, counted));
-    let going = Going { rows, changes, now, noted, is_over: false };
+    let noted = (changes.all && is_news).then(|| Noted::new(&changes, &schema, counted));
+    let going = Going { rows, database, changes, now, noted, is_over: false };
     let stream = futures::stream::try_unfold(going, |mut going| async move {
         let batch = going.next().await.map_err(datafusion::error::DataFusionError::from)?;
         Ok(batch.map(|batch| (batch, going)))
@@ -144,7 +145,7 @@ fn is_of(record: &Record, changes: &Changes, now: &Now) -> Option<u64> {
     is_known.then_some(then)
 }
 
-/// What has to be compared now, after one of these earlier comparisons, the best first; `None` if the tables can't be
+/// What has to be compared now, after one of these earlier comparisons, the latest first; `None` if the tables can't be
 /// counted.
 async fn compared(
     database: &Database,
@@ -153,12 +154,16 @@ async fn compared(
     now: &Now,
     earlier: &[&Record],
 ) -> Option<Compared> {
-    let known = earlier.iter().find_map(|record| Some((record, is_of(record, changes, now)?)));
-    let Some((record, then)) = known else { return Some(Compared::Everything) };
-    let counted = counted(client, changes, then).await?;
-    if counted.iter().zip(&record.moments).any(|(counted, moment)| counted.known != moment.commit) {
-        return Some(Compared::Everything);
+    let mut found = None;
+    for record in earlier {
+        let Some(then) = is_of(record, changes, now) else { continue };
+        let counted = counted(client, changes, then).await?;
+        if counted.iter().zip(&record.moments).all(|(counted, moment)| counted.known == moment.commit) {
+            found = Some((record, then, counted));
+            break;
+        }
     }
+    let Some((record, then, counted)) = found else { return Some(Compared::Everything) };
     let written: u64 = counted.iter().map(|table| table.rows - table.before).sum();
     let all: u64 = counted.iter().map(|table| table.rows).sum();
     let keys = record.keys.num_rows() as u64;
@@ -173,7 +178,7 @@ async fn compared(
         false => None,
     };
     let statement = listed.map_or_else(|| changes.since(then, &record.keys), Ok);
-    Some(statement.map_or(Compared::Everything, Compared::Changes))
+    Some(statement.map_or(Compared::Everything, |sql| Compared::Changes { sql, is_news: written > 0 }))
 }
 
 /// The statement over a list of the keys of rows that were written since a snapshot, and these; `None` if they can't be
@@ -270,6 +275,7 @@ impl Noted {
 /// Rows on their way, and what they say to the next increment.
 struct Going {
     rows: Rows,
+    database: Arc<Database>,
     changes: Arc<Changes>,
     now: Now,
     noted: Option<Noted>,
@@ -317,14 +323,11 @@ impl Going {
         if self.rows.lease.batch_execute("COMMIT").await.is_err() {
             return;
         }
-        let mut is_free = true;
         if let Some(record) = record {
-            is_free = self.changes.comparisons.put(&self.rows.lease, &record).await;
+            self.changes.comparisons.put(&self.database, &self.rows.lease, &record).await;
             self.changes.keep(record);
         }
-        if is_free {
-            self.rows.lease.done();
-        }
+        self.rows.lease.done();
     }
 
     /// What the answer says to the next increment.
