@@ -142,7 +142,8 @@ impl Comparisons {
 
     /// Runs a statement if it may be and nobody has locked the table.
     async fn write(&self, database: &Database, client: &Client, statement: &str) {
-        if !self.writable || database.keeps_no_comparisons.load(Ordering::Relaxed) {
+        let is_refused = !self.exist && database.keeps_no_comparisons.load(Ordering::Relaxed);
+        if !self.writable || is_refused {
             return;
         }
         if let Err(error) = self.written(client, statement).await {
