@@ -10,9 +10,9 @@
 use std::sync::atomic::Ordering;
 
 use datafusion::arrow::datatypes::SchemaRef;
-use tokio_postgres::{Client, Error, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{Client, Error};
 
-use super::database::Database;
+use super::database::{Database, only_rows};
 use super::names::{identifier, literal};
 use crate::records::{Record, from_text, name, to_text};
 
@@ -185,13 +185,6 @@ impl Comparisons {
             log::debug!("no end of a transaction: {error}");
         }
     }
-}
-
-fn only_rows(answer: Vec<SimpleQueryMessage>) -> impl Iterator<Item = SimpleQueryRow> {
-    answer.into_iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    })
 }
 
 #[cfg(test)]

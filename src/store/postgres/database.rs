@@ -12,7 +12,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_postgres::{Client, CopyOutStream, Error};
+use tokio_postgres::{Client, CopyOutStream, Error, SimpleQueryMessage, SimpleQueryRow};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::decode::{Decoder, selection};
@@ -222,6 +222,14 @@ pub(crate) async fn collect(
     }
     batches.extend(decoder.batch().map_err(|reason| database.error(reason))?);
     Ok(batches)
+}
+
+/// The rows of what a query in text has brought.
+pub(crate) fn only_rows(answer: Vec<SimpleQueryMessage>) -> impl Iterator<Item = SimpleQueryRow> {
+    answer.into_iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    })
 }
 
 /// Rows on their way.

@@ -13,12 +13,12 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::EmptyRecordBatchStream;
 use datafusion::physical_plan::metrics::Count;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{Client, SimpleQueryRow};
 
 use super::changes::Changes;
 use crate::error::Result;
 use crate::records::{Moment, Record};
-use crate::store::postgres::database::{Database, Lease, Rows};
+use crate::store::postgres::database::{Database, Lease, Rows, only_rows};
 
 /// Keys of an answer that are noted at most: they are written into the next statement.
 const KEYS: usize = 1 << 14;
@@ -222,13 +222,6 @@ async fn counted(client: &Client, changes: &Changes, snapshot: u64) -> Option<Ve
         Some(Counted { rows, before, known: format!("{before} {last}") })
     });
     counted.collect::<Option<Vec<_>>>().filter(|counted| counted.len() == changes.tables.len())
-}
-
-fn only_rows(answer: Vec<SimpleQueryMessage>) -> impl Iterator<Item = SimpleQueryRow> {
-    answer.into_iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => Some(row),
-        _ => None,
-    })
 }
 
 /// Whether nothing of what was seen would be taken back by a crash.
